@@ -1,0 +1,60 @@
+/**
+ * The one error class of the library. Every error carries a stable `code` that programs may match on; the message is for
+ * people: `<op or option>: expected …, got …`. Errors made by the native core arrive with the same codes.
+ */
+
+export interface CambiumErrorOptions {
+  /** What caused it, as the standard `Error.cause`. */
+  cause?: unknown
+  /** Facts a program may want: the path, the tensor's name, the shapes. */
+  details?: Readonly<Record<string, unknown>>
+}
+
+/** An error with a stable `code` such as `E_SHAPE`, `E_SAFETENSORS`, `E_IMAGE`. */
+export class CambiumError extends Error {
+  readonly code: string
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: string, message: string, options: CambiumErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'CambiumError'
+    this.code = code
+    this.details = options.details ?? {}
+  }
+}
+
+/** True for an error of this library, also one from another realm (a jest module, a worker). */
+export function isCambiumError(error: unknown): error is CambiumError {
+  return (
+    typeof error === 'object' && error !== null && typeof (error as { code?: unknown }).code === 'string' &&
+    (error as { name?: unknown }).name === 'CambiumError'
+  )
+}
+
+/** The message of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
+    ? String((error as { message: unknown }).message)
+    : String(error)
+}
+
+/** Throws `<what>: expected <expected>, got <got>` with a code. */
+export function fail(code: string, what: string, expected: string, got: unknown): never {
+  throw new CambiumError(code, `${what}: expected ${expected}, got ${describe(got)}`)
+}
+
+function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'bigint') return `${value}`
+  if (value === undefined) return 'nothing'
+  if (typeof value === 'object' && value !== null) {
+    const text = JSON.stringify(value)
+    return text.length > 80 ? `${text.slice(0, 77)}…` : text
+  }
+  return String(value)
+}
+
+/** The reason an `AbortSignal` gives, or an `E_ABORTED` error; call when `signal.aborted`. */
+export function abortReason(signal: AbortSignal): unknown {
+  return signal.reason ?? new CambiumError('E_ABORTED', 'the work was aborted')
+}
