@@ -1,0 +1,77 @@
+// Matrix products on the CPU: C[M,N] = epilogue(A[M,K] · B[K,N]), built from packed panels and one micro-kernel per level.
+// Plain structs only: this header is included by units compiled for different instruction sets.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "../element.h"
+
+namespace cambium {
+
+// A matrix in memory. Element (i, j) stands at data[i * row_stride + j * column_stride]; one of the strides is 1.
+struct MatrixView {
+  const void* data;
+  Element type;
+  int64_t row_stride, column_stride;
+};
+
+// One micro-kernel: acc[mr][nr] (f32, row-major, contiguous) = or += A panel (mr rows) · B panel (nr columns) over k.
+// Panels are written by the pack functions below; k is padded with zeros to a multiple of k_unit.
+struct MicroKernel {
+  const char* name;
+  int mr, nr, k_unit;
+  Element type;  // element of the packed panels: f32, or bf16 for the dot-product kernels (k_unit 2, amx 32)
+  void (*run)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);
+  // Packs rows [0, rows) (rows <= mr) of an [rows, k] matrix, converting from view.type; missing rows are zeros.
+  void (*pack_a)(const MatrixView& view, int64_t rows, int64_t k, void* panel);
+  // Packs columns [0, columns) (columns <= nr) of a [k, columns] matrix; missing columns are zeros.
+  void (*pack_b)(const MatrixView& view, int64_t k, int64_t columns, void* panel);
+  void (*enter)();  // thread state (AMX tile configuration) around a run of calls; may be null
+  void (*leave)();
+};
+inline int64_t padded_k(const MicroKernel& m, int64_t k) { return (k + m.k_unit - 1) / m.k_unit * m.k_unit; }
+inline size_t a_panel_bytes(const MicroKernel& m, int64_t k) { return size_t(padded_k(m, k)) * m.mr * element_size(m.type); }
+inline size_t b_panel_bytes(const MicroKernel& m, int64_t k) { return size_t(padded_k(m, k)) * m.nr * element_size(m.type); }
+
+// What happens to the product before it is stored. Everything is optional (null or 0 = absent). For row i, column j:
+//   t = scale · product + bias[j];  pre[i,j] = t;  t = activation(t)  [or, backward: t *= activation'(derivative_of[i,j])]
+//   c[i,j] = t + residual[i,j] + skip[i,j]  (+ c[i,j] when accumulate)
+struct Epilogue {
+  const float* scale = nullptr;   // device scalar: the gate. The caller handles zero; a kernel need not test it
+  const float* bias = nullptr;    // [N]
+  int32_t activation = 0;         // 0 none, 1 quick_gelu x·σ(1.702x), 2 gelu (erf)
+  void* pre = nullptr;            // [M,N], type of c's element `pre_type`, saved for backward
+  Element pre_type = Element::f32;
+  const void* derivative_of = nullptr;  // [M,N] pre-activation of the producer; multiplies by activation'
+  Element derivative_type = Element::f32;
+  const void* residual = nullptr;  // [M,N] contiguous
+  Element residual_type = Element::f32;
+  const void* skip = nullptr;      // [M,N] contiguous
+  Element skip_type = Element::f32;
+  bool accumulate = false;         // c += …
+};
+
+// The result: c[M,N] row-major with ld == N.
+struct GemmCall {
+  MatrixView a;            // [M,K]
+  MatrixView b;            // [K,N]; ignored when packed_b is given
+  const void* packed_b;    // from pack_matrix_b, or null: packed on the way
+  int64_t m, n, k;
+  void* c;
+  Element c_type;
+  Element product;         // f32: operands in f32. bf16: operands rounded to bf16 (nearest even), accumulation in f32
+  Epilogue epilogue;
+};
+
+struct GemmTable {
+  int (*gemm)(const GemmCall& call);                          // 0 ok, 1 out of memory
+  size_t (*packed_b_bytes)(int64_t k, int64_t n, Element product);
+  int (*pack_matrix_b)(const MatrixView& b, int64_t k, int64_t n, Element product, void* packed);
+};
+
+enum class Level : int32_t { portable, avx2, avx512, avx512_bf16, amx };
+Level cpu_level();                 // best level of this machine, or what CAMBIUM_CPU forces (checked once)
+const char* level_name(Level);
+bool level_available(Level);       // by CPUID, XCR0 and (AMX) the permission call
+const MicroKernel& micro_kernel(Element product);  // for the level in force; also used directly by attention
+}  // namespace cambium

@@ -1,0 +1,33 @@
+// The few plain types that every op of the Backend table shares: element types, status codes, context, pack slots.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CB_F32 = 0, CB_BF16 = 1, CB_F16 = 2, CB_I32 = 3, CB_I64 = 4, CB_U8 = 5 };                // types of elements
+enum { CB_OK = 0, CB_OUT_OF_MEMORY = 1, CB_INDEX = 2, CB_DEVICE = 3, CB_UNSUPPORTED = 4 };      // status codes
+enum { CB_ACT_NONE = 0, CB_ACT_QUICK_GELU = 1, CB_ACT_GELU = 2 };
+
+// What a kernel may ask of its stream. `scratch` memory lives until the entry returns (in stream order) and is
+// counted in the peak; null means out of memory. `message` may be filled (at most 255 characters) to explain a status.
+typedef struct CbContext {
+  void* (*scratch)(struct CbContext*, size_t bytes);
+  void* stream;  // cudaStream_t; null on the CPU
+  char* message;
+} CbContext;
+
+// A slot beside a weight in which a backend keeps a permuted copy. Valid while `version` equals the weight's version.
+typedef struct CbPack {
+  void* data;
+  size_t bytes;
+  uint64_t version;  // 0: empty
+  void (*release)(void* data);
+  int64_t tag;       // which layout and type the copy has
+} CbPack;
+
+#ifdef __cplusplus
+}
+#endif

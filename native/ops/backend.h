@@ -1,0 +1,41 @@
+// The table of everything a device can do: one {forward, backward} entry per op behind a C ABI.
+//
+// Plain structs, plain pointers, status codes; no exception and no STL type crosses. All tensors are contiguous and
+// row-major; pointers are device memory. The caller (ops/*.cc) has checked shapes and types and allocated every result,
+// so a kernel checks nothing but indices read from device memory. An entry only enqueues (CUDA) or runs on the stream's
+// own thread (CPU). A null result pointer means: do not compute it. Gradients of a result carry `accumulate` flags: with
+// the flag the kernel adds to what is there, without it the kernel overwrites.
+//
+// Adding an op: its arguments and formulas in ops/foo.h, one line in CAMBIUM_OPS, kernels in cpu/foo.cc and cuda/foo.cu.
+#pragma once
+#include "ops/args.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// name, has backward
+#define CAMBIUM_OPS(X)                                                                                                \
+  X(linear) X(layer_norm) X(attention) X(patchify) X(class_tokens) X(token_embed) X(gather_rows) X(scale_rows)         \
+  X(l2_normalize) X(contrastive) X(sum) X(add) X(multiply) X(scale)
+#define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(interpolate)
+
+enum { CB_ABI_VERSION = 1 };
+
+typedef struct Backend {
+  uint32_t version, size;  // CB_ABI_VERSION, sizeof(Backend)
+  const char* name;        // "cpu", "cuda"
+  const char* level;       // "avx512", "sm_90a": what is in force
+#define X(op)                                       \
+  int (*op##_forward)(CbContext*, const op##_args*); \
+  int (*op##_backward)(CbContext*, const op##_grads*);
+  CAMBIUM_OPS(X)
+#undef X
+#define X(op) int (*op)(CbContext*, const op##_args*);
+  CAMBIUM_FORWARD_OPS(X)
+#undef X
+} Backend;
+
+#ifdef __cplusplus
+}
+#endif
