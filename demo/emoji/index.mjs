@@ -1,0 +1,25 @@
+// The demo's data in one place: packages, concepts, and which of them may be learnt from.
+
+import { createHash } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { alignConcepts } from './concepts.mjs'
+import { loadPackages } from './packages.mjs'
+
+/** Tarballs and pictures lie here, outside version control; `CAMBIUM_DEMO_CACHE` puts them elsewhere. */
+export const CACHE = process.env.CAMBIUM_DEMO_CACHE ?? fileURLToPath(new URL('../../.cache/demo', import.meta.url))
+
+/** Vendors whose drawings the demo's model was pretrained on: Apache and CC BY only. */
+export const PRETRAINED = ['noto', 'noto-v1', 'twemoji', 'emojione']
+
+/** Split of a concept by a hash of its code, for all vendors alike: a test concept is never fine-tuned on in any hand. */
+export function splitOf(code) {
+  const u = createHash('sha256').update(code).digest().readUInt32BE() / 2 ** 32
+  return u < 0.6 ? 'train' : u < 0.75 ? 'val' : 'test'
+}
+
+/** Packages and aligned concepts (each with its split) of the vendors; "noto" must be among them. */
+export async function loadConcepts(vendors, cache = CACHE) {
+  const packages = await loadPackages(vendors, cache)
+  const concepts = alignConcepts(packages).map((concept) => ({ ...concept, split: splitOf(concept.code) }))
+  return { packages, concepts }
+}
