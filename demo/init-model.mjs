@@ -6,21 +6,10 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { normals } from './random.mjs'
 
 /** The demo's architecture: 48 px in patches of 8 (37 tokens), 4.4 M parameters, under 10 MB as f16. */
 export const ARCHITECTURE = { image: 48, patch: 8, width: 192, visionLayers: 6, textLayers: 3, context: 24, vocab: 1536 }
-
-/** Normal deviates from a 32-bit seed: mulberry32 and Box-Muller. The same numbers on every machine. */
-function normals(seed) {
-  let state = seed >>> 0
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform())
-}
 
 /** A block's tensors as [name, shape, standard deviation]; 'one' marks norm weights, 0 biases. */
 function blockTensors(prefix, width, layers) {
