@@ -1,7 +1,7 @@
-// The CPU's Backend table for the level in force (gemm.h: cpu_level), linked into the addon.
+// The CPU's table for the level in force.
 #pragma once
 #include "ops/backend.h"
 
 namespace cambium {
 const Backend* cpu_backend();
-}  // namespace cambium
+}

@@ -1,0 +1,22 @@
+// What the addon exports, by group.
+#pragma once
+#include "addon/convert.h"
+
+namespace cambium {
+
+void bind_ops(Napi::Env env, Napi::Object& exports);
+void bind_tensors(Napi::Env env, Napi::Object& exports);  // tensors, scopes, tape, optimizer, stream, memory
+void bind_jobs(Napi::Env env, Napi::Object& exports);     // files and images, off the JavaScript thread
+
+// A function of (environment, arguments) under a name, guarded.
+template <class F>
+void bind(Napi::Env env, Napi::Object& exports, const char* name, F body) {
+  exports.Set(name, Napi::Function::New(
+                        env,
+                        [body](const Napi::CallbackInfo& info) -> Napi::Value {
+                          return guard(info.Env(), [&]() -> Napi::Value { return body(Environment::of(info.Env()), info); });
+                        },
+                        name));
+}
+
+}  // namespace cambium

@@ -1,0 +1,65 @@
+#include "addon/environment.h"
+
+#include "addon/convert.h"
+#include "cpu/backend.h"
+
+namespace cambium {
+
+struct Environment::Completion {
+  Napi::Promise::Deferred deferred;
+  std::function<Napi::Value(Napi::Env)> value;
+  std::shared_ptr<Failure> own;
+  Failure stream;
+};
+
+Environment::Environment(Napi::Env env) : session_(new Session(cpu_backend())) {
+  channel_ = Channel::New(env, "cambium", 0, 1, this);
+  channel_.Unref(env);
+}
+
+Environment::~Environment() { close(); }
+
+void Environment::close() {
+  if (!session_) return;
+  session_.reset();
+  channel_.Release();
+}
+
+void Environment::complete(Napi::Env env, Napi::Function, Environment* self, Completion* completion) {
+  std::unique_ptr<Completion> owned(completion);
+  if (env == nullptr) return;  // the environment is going away: nobody waits any more
+  Napi::HandleScope scope(env);
+  if (--self->pending_ == 0) self->channel_.Unref(env);
+  const Failure& failure = completion->stream ? completion->stream : completion->own ? *completion->own : completion->stream;
+  if (failure) {
+    // Tasks queued before JavaScript was told are skipped; those queued from now on run again.
+    if (completion->stream && self->session_) {
+      Stream& stream = self->session_->stream();
+      stream.always([&stream](const Failure&) { stream.clear_failure(); });
+    }
+    completion->deferred.Reject(to_js_error(env, failure.code, failure.message).Value());
+    return;
+  }
+  try {
+    completion->deferred.Resolve(completion->value(env));
+  } catch (const Napi::Error& error) {
+    completion->deferred.Reject(error.Value());
+  } catch (const std::exception& error) {
+    completion->deferred.Reject(to_js_error(env, "E_OUT_OF_MEMORY", error.what()).Value());
+  }
+}
+
+Napi::Promise Environment::settle(Napi::Env env, std::function<Napi::Value(Napi::Env)> value) { return settle(env, nullptr, std::move(value)); }
+
+Napi::Promise Environment::settle(Napi::Env env, std::shared_ptr<Failure> failure, std::function<Napi::Value(Napi::Env)> value) {
+  auto* completion = new Completion{Napi::Promise::Deferred::New(env), std::move(value), std::move(failure), {}};
+  const Napi::Promise promise = completion->deferred.Promise();
+  if (pending_++ == 0) channel_.Ref(env);
+  session().stream().always([this, completion](const Failure& failure) {
+    completion->stream = failure;
+    if (channel_.NonBlockingCall(completion) != napi_ok) delete completion;
+  });
+  return promise;
+}
+
+}  // namespace cambium

@@ -1,0 +1,41 @@
+// What belongs to one Node environment (the main thread or a worker): its session, and the way back from the stream's
+// thread to JavaScript.
+#pragma once
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+
+#include "core/session.h"
+
+namespace cambium {
+
+class Environment {
+ public:
+  explicit Environment(Napi::Env env);
+  ~Environment();
+  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+  Session& session() {
+    if (!session_) fail("E_CLOSED", "addon: expected an open environment, got one that is shutting down");
+    return *session_;
+  }
+  void close();  // stops the stream; called before the environment goes
+
+  // A promise that settles when the stream gets here: with `value` on success, with the failure so far otherwise.
+  Napi::Promise settle(Napi::Env env, std::function<Napi::Value(Napi::Env)> value);
+
+  // As an error of its own, not the stream's: `failure` is looked at when the stream gets here.
+  Napi::Promise settle(Napi::Env env, std::shared_ptr<Failure> failure, std::function<Napi::Value(Napi::Env)> value);
+
+ private:
+  struct Completion;
+  static void complete(Napi::Env env, Napi::Function, Environment* self, Completion* completion);
+  using Channel = Napi::TypedThreadSafeFunction<Environment, Completion, complete>;
+
+  std::unique_ptr<Session> session_;
+  Channel channel_;
+  size_t pending_ = 0;
+};
+
+}  // namespace cambium

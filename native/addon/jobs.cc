@@ -1,0 +1,228 @@
+// Work on files and images, off the JavaScript thread: on Node's worker pool, except for reads into a tensor, which
+// take their turn in the stream because the tensor's memory is stream-ordered.
+#include <cstring>
+
+#include "addon/bind.h"
+#include "io/atomic_file.h"
+#include "io/preprocess.h"
+#include "io/read_tensor.h"
+
+namespace cambium {
+namespace {
+
+using Info = Napi::CallbackInfo;
+
+// Runs `work` on a pool thread, then `finish` on JavaScript's. Byte inputs are pinned through `pin`.
+class Job : public Napi::AsyncWorker {
+ public:
+  using Work = std::function<IoStatus()>;
+  using Finish = std::function<Napi::Value(Napi::Env)>;
+  static Napi::Promise start(Napi::Env env, Work work, Finish finish, const std::vector<Napi::Value>& pin = {}) {
+    auto* job = new Job(env, std::move(work), std::move(finish));
+    for (const Napi::Value& value : pin) job->pinned_.push_back(Napi::Persistent(value.As<Napi::Object>()));
+    const Napi::Promise promise = job->deferred_.Promise();
+    job->Queue();
+    return promise;
+  }
+
+ private:
+  Job(Napi::Env env, Work work, Finish finish)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)), finish_(std::move(finish)) {}
+  void Execute() override {
+    try {
+      status_ = work_();
+    } catch (const std::exception& error) {
+      status_ = IoStatus::error("E_OUT_OF_MEMORY", error.what());
+    }
+  }
+  void OnOK() override {
+    Napi::HandleScope scope(Env());
+    if (!status_.ok()) return deferred_.Reject(to_js_error(Env(), status_.code, status_.message).Value());
+    try {
+      deferred_.Resolve(finish_(Env()));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
+    }
+  }
+
+  Napi::Promise::Deferred deferred_;
+  Work work_;
+  Finish finish_;
+  std::vector<Napi::ObjectReference> pinned_;
+  IoStatus status_;
+};
+
+template <class T>
+T field(Environment& e, const Napi::Object& object, const char* key) {
+  return From<T>::get(e, object.Get(key));
+}
+bool has(const Napi::Object& object, const char* key) { return !object.Get(key).IsUndefined() && !object.Get(key).IsNull(); }
+
+Napi::Object object_at(const Info& info, size_t i, const char* what) {
+  if (!info[i].IsObject()) fail("E_ARGUMENT", "%s: expected an object, got something else", what);
+  return info[i].As<Napi::Object>();
+}
+
+ElementType element_type(const std::string& name) {
+  const ElementType type = element_type_from_name(name.c_str());
+  if (type == ElementType::kUnknown) fail("E_DTYPE", "dtype: expected a type of safetensors that can be read, got '%s'", name.c_str());
+  return type;
+}
+
+// {path, offset, count, from, expectedSize, transposeRows?}
+TensorRead read_request(Environment& e, const Napi::Object& o, ElementType to) {
+  TensorRead r;
+  r.path = field<std::string>(e, o, "path");
+  const int64_t offset = field<int64_t>(e, o, "offset"), count = field<int64_t>(e, o, "count"), size = field<int64_t>(e, o, "expectedSize");
+  if (offset < 0 || count < 0 || size < 0) fail("E_ARGUMENT", "readTensor: expected offset, count and size of at least 0, got a negative one");
+  r.offset = static_cast<uint64_t>(offset), r.count = static_cast<uint64_t>(count), r.expected_size = static_cast<uint64_t>(size);
+  r.from = element_type(field<std::string>(e, o, "from")), r.to = to;
+  if (has(o, "transposeRows")) r.transpose_rows = static_cast<uint64_t>(field<int64_t>(e, o, "transposeRows"));
+  return r;
+}
+
+Napi::Value read_tensor_bytes(Environment& e, const Info& info) {
+  const Napi::Object o = object_at(info, 0, "readTensor");
+  const ElementType to = element_type(field<std::string>(e, o, "to"));
+  const TensorRead request = read_request(e, o, to);
+  auto bytes = std::make_shared<std::vector<char>>(request.count * element_size(to));
+  return Job::start(
+      info.Env(), [request, bytes] { return read_tensor(request, bytes->data()); },
+      [bytes](Napi::Env env) -> Napi::Value {
+        Napi::ArrayBuffer out = Napi::ArrayBuffer::New(env, bytes->size());
+        std::memcpy(out.Data(), bytes->data(), bytes->size());
+        return out;
+      });
+}
+
+Napi::Value read_tensor_into(Environment& e, const Info& info) {
+  const Tensor t = From<Tensor>::get(e, info[0]);
+  if (!t) fail("E_ARGUMENT", "readTensorInto: expected a tensor, got none");
+  constexpr const char* kNames[] = {"F32", "BF16", "F16", "I32", "I64", "U8"};
+  const TensorRead request = read_request(e, object_at(info, 1, "readTensorInto"), element_type(kNames[code(t->dtype)]));
+  if (static_cast<int64_t>(request.count) != t->count())
+    fail("E_SHAPE", "readTensorInto: expected %lld elements, got %llu", static_cast<long long>(t->count()), static_cast<unsigned long long>(request.count));
+  e.session().touched(t);
+  auto failure = std::make_shared<Failure>();
+  e.session().stream().enqueue("readTensorInto", [request, failure, to = t->data(), bytes = request.count * size_of(t->dtype),
+                                                  copy = e.session().backend().copy](CbContext* context) {
+    void* staging = context->scratch(context, bytes);  // device memory may not be the host's
+    const bool host = context->stream == nullptr;
+    if (!host && !staging) return static_cast<int>(CB_OUT_OF_MEMORY);
+    const IoStatus status = read_tensor(request, host ? to : staging);
+    if (!status.ok()) *failure = {status.code, status.message};
+    if (host || !status.ok()) return static_cast<int>(CB_OK);
+    const copy_args args{static_cast<int64_t>(bytes), staging, to};
+    return copy(context, &args);
+  });
+  return e.settle(info.Env(), failure, [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+}
+
+template <class T>
+void numbers(Environment& e, const Napi::Object& o, const char* key, T* out, uint32_t count) {
+  const auto list = From<std::vector<double>>::get(e, o.Get(key));
+  if (list.size() != count) fail("E_ARGUMENT", "%s: expected %u numbers, got %zu", key, count, list.size());
+  for (uint32_t i = 0; i < count; ++i) out[i] = static_cast<T>(list[i]);
+}
+
+Resample resample(Environment& e, const Napi::Object& o) {
+  const std::string name = field<std::string>(e, o, "resample");
+  Resample out;
+  if (!resample_from_name(name.c_str(), &out)) fail("E_ARGUMENT", "resample: expected nearest, lanczos, bilinear, bicubic, box or hamming, got '%s'", name.c_str());
+  return out;
+}
+
+struct Image {
+  Bytes bytes;
+  int width, height;
+};
+Image image(Environment& e, const Info& info) {
+  const Bytes bytes = From<Bytes>::get(e, info[0]);
+  const int64_t width = From<int64_t>::get(e, info[1]), height = From<int64_t>::get(e, info[2]);
+  if (width < 1 || height < 1 || width > 65535 || height > 65535 || bytes.size != static_cast<size_t>(width) * static_cast<size_t>(height) * 3)
+    fail("E_SHAPE", "image: expected width·height·3 bytes of RGB, got %zu for %lld x %lld", bytes.size, static_cast<long long>(width), static_cast<long long>(height));
+  return {bytes, static_cast<int>(width), static_cast<int>(height)};
+}
+
+// (rgb, width, height, plan) -> Float32Array [3, H, W]
+Napi::Value preprocess_image(Environment& e, const Info& info) {
+  const Image in = image(e, info);
+  const Napi::Object o = object_at(info, 3, "preprocessImage");
+  PreprocessPlan plan;
+  int box[4];
+  if ((plan.has_box = has(o, "box"))) numbers(e, o, "box", box, 4), plan.box = {box[0], box[1], box[2], box[3]};
+  if ((plan.has_crop = has(o, "crop"))) numbers(e, o, "crop", box, 4), plan.crop = {box[0], box[1], box[2], box[3]};
+  numbers(e, o, "resize", box, 2), plan.resize_width = box[0], plan.resize_height = box[1];
+  plan.resample = resample(e, o);
+  plan.flip = has(o, "flip") && field<bool>(e, o, "flip");
+  if (has(o, "rescale")) plan.rescale = field<double>(e, o, "rescale");
+  numbers(e, o, "mean", plan.mean, 3), numbers(e, o, "std", plan.std, 3);
+  const int64_t height = preprocess_height(plan), width = preprocess_width(plan);
+  if (height < 1 || width < 1 || height > 16384 || width > 16384) fail("E_SHAPE", "preprocessImage: expected a result of 1 to 16384 pixels a side, got %lld x %lld", static_cast<long long>(width), static_cast<long long>(height));
+  auto out = std::make_shared<std::vector<float>>(static_cast<size_t>(3 * height * width));
+  return Job::start(
+      info.Env(), [in, plan, out] { return preprocess_rgb(in.bytes.data, in.width, in.height, plan, out->data()); },
+      [out](Napi::Env env) -> Napi::Value {
+        Napi::Float32Array array = Napi::Float32Array::New(env, out->size());
+        std::memcpy(array.Data(), out->data(), out->size() * 4);
+        return array;
+      },
+      {info[0]});
+}
+
+// (rgb, width, height, {box?: [left, top, right, bottom], outWidth, outHeight, resample, flip?}) -> Uint8Array
+Napi::Value resize_image(Environment& e, const Info& info) {
+  const Image in = image(e, info);
+  const Napi::Object o = object_at(info, 3, "resizeImage");
+  const int64_t width = field<int64_t>(e, o, "outWidth"), height = field<int64_t>(e, o, "outHeight");
+  if (width < 1 || height < 1 || width > 65535 || height > 65535) fail("E_SHAPE", "resizeImage: expected a size of 1 to 65535 a side, got %lld x %lld", static_cast<long long>(width), static_cast<long long>(height));
+  const bool boxed = has(o, "box"), flip = has(o, "flip") && field<bool>(e, o, "flip");
+  float box[4] = {};
+  if (boxed) numbers(e, o, "box", box, 4);
+  const Resample how = resample(e, o);
+  auto out = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
+  return Job::start(
+      info.Env(),
+      [=] {
+        const RgbView view{in.bytes.data, in.width, in.height, static_cast<size_t>(in.width) * 3};
+        const ResizeBox part{box[0], box[1], box[2], box[3]};
+        IoStatus status = resize_rgb(view, boxed ? &part : nullptr, how, static_cast<int>(width), static_cast<int>(height), out->data());
+        if (status.ok() && flip) flip_rgb_horizontal(out->data(), static_cast<int>(width), static_cast<int>(height));
+        return status;
+      },
+      [out](Napi::Env env) -> Napi::Value {
+        Napi::Uint8Array array = Napi::Uint8Array::New(env, out->size());
+        std::memcpy(array.Data(), out->data(), out->size());
+        return array;
+      },
+      {info[0]});
+}
+
+// (path, parts): the file appears whole or not at all.
+Napi::Value write_file(Environment& e, const Info& info) {
+  const std::string path = From<std::string>::get(e, info[0]);
+  const auto list = From<std::vector<Bytes>>::get(e, info[1]);
+  std::vector<Napi::Value> pin;
+  const auto array = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) pin.push_back(array.Get(i));
+  return Job::start(
+      info.Env(),
+      [path, list] {
+        std::vector<BytePart> parts;
+        for (const Bytes& bytes : list) parts.push_back({bytes.data, bytes.size});
+        return write_file_atomic(path, parts.data(), parts.size());
+      },
+      [](Napi::Env env) -> Napi::Value { return env.Undefined(); }, pin);
+}
+
+}  // namespace
+
+void bind_jobs(Napi::Env env, Napi::Object& exports) {
+  bind(env, exports, "readTensor", read_tensor_bytes);
+  bind(env, exports, "readTensorInto", read_tensor_into);
+  bind(env, exports, "preprocessImage", preprocess_image);
+  bind(env, exports, "resizeImage", resize_image);
+  bind(env, exports, "writeFileAtomic", write_file);
+}
+
+}  // namespace cambium

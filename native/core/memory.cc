@@ -1,0 +1,121 @@
+#include "core/memory.h"
+
+#include <cstdlib>
+
+#include "core/error.h"
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace cambium {
+namespace {
+
+constexpr size_t kAlign = 64;
+constexpr size_t kSegment = size_t{16} << 20;
+constexpr size_t kPage = size_t{2} << 20;
+
+void* take_host(size_t bytes) {
+  void* data = nullptr;
+  if (posix_memalign(&data, kPage, bytes) != 0) return nullptr;
+#ifdef __linux__
+  madvise(data, bytes, MADV_HUGEPAGE);  // a hint: fewer faults and TLB misses where the kernel allows it
+#endif
+  return data;
+}
+void give_host(void* data, size_t) { std::free(data); }
+
+size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+}  // namespace
+
+const SegmentSource kHostSegments{take_host, give_host};
+
+Memory::~Memory() {
+  for (auto& [data, bytes] : segments_) source_.give(data, bytes);
+}
+
+void Memory::insert_free(char* at, size_t size, char* segment) {
+  blocks_[at] = Block{size, true, segment};
+  free_.emplace(size, at);
+}
+
+char* Memory::take_segment(size_t bytes) {
+  // Large tensors get a segment of their own size, small ones share.
+  size_t size = bytes >= kSegment / 2 ? round_up(bytes, kPage) : kSegment;
+  if (budget_ && reserved_ + size > budget_) size = round_up(bytes, kPage);
+  if (budget_ && reserved_ + size > budget_) return nullptr;
+  char* data = static_cast<char*>(source_.take(size));
+  if (!data) return nullptr;
+  segments_[data] = size;
+  reserved_ += size;
+  insert_free(data, size, data);
+  return data;
+}
+
+void* Memory::allocate(size_t bytes, const char* what) {
+  const size_t size = round_up(bytes ? bytes : 1, kAlign);
+  auto fit = free_.lower_bound({size, nullptr});
+  if (fit == free_.end()) {
+    if (!take_segment(size)) {
+      if (wait_for_stream) wait_for_stream();
+      trim();
+      if (!take_segment(size)) {
+        fail("E_OUT_OF_MEMORY", "%s: expected %zu free bytes, got %zu of %zu reserved (budget %zu)", what, size, reserved_ - live_, reserved_, budget_);
+      }
+    }
+    fit = free_.lower_bound({size, nullptr});
+  }
+  char* at = fit->second;
+  Block& block = blocks_[at];
+  free_.erase(fit);
+  if (block.size > size) insert_free(at + size, block.size - size, block.segment);
+  blocks_[at] = Block{size, false, block.segment};
+  live_ += size;
+  if (live_ + scratch > peak_) peak_ = live_ + scratch;
+  return at;
+}
+
+void Memory::release(void* data) {
+  auto it = blocks_.find(static_cast<char*>(data));
+  if (it == blocks_.end() || it->second.free) return;
+  live_ -= it->second.size;
+  Block merged = it->second;
+  char* at = it->first;
+  auto next = std::next(it);
+  if (next != blocks_.end() && next->second.free && next->second.segment == merged.segment) {
+    free_.erase({next->second.size, next->first});
+    merged.size += next->second.size;
+    blocks_.erase(next);
+  }
+  if (it != blocks_.begin()) {
+    auto previous = std::prev(it);
+    if (previous->second.free && previous->second.segment == merged.segment) {
+      free_.erase({previous->second.size, previous->first});
+      merged.size += previous->second.size;
+      at = previous->first;
+      blocks_.erase(it);
+    }
+  }
+  insert_free(at, merged.size, merged.segment);
+}
+
+void Memory::trim() {
+  for (auto it = segments_.begin(); it != segments_.end();) {
+    auto block = blocks_.find(it->first);
+    if (block->second.free && block->second.size == it->second) {
+      free_.erase({it->second, it->first});
+      blocks_.erase(block);
+      source_.give(it->first, it->second);
+      reserved_ -= it->second;
+      it = segments_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Memory::reset_peak() { peak_ = live_ + scratch; }
+
+MemoryUse Memory::use() const { return {live_, peak_, reserved_ + scratch, budget_}; }
+
+}  // namespace cambium

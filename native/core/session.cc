@@ -1,0 +1,72 @@
+#include "core/session.h"
+
+#include <cstring>
+
+namespace cambium {
+
+Session::Session(const Backend* backend)
+    : backend_(backend), stream_(new Stream([this](size_t bytes) { memory_.scratch = bytes; })), tape_(*this) {
+  memory_.wait_for_stream = [this] {
+    // A failure met here belongs to whoever waits next.
+    stream_->drain();
+  };
+}
+
+Session::~Session() {
+  // Nothing may run on memory that goes away: the stream stops first, then tensors, then segments.
+  tape_.clear();
+  stream_->stop();
+  handles_.clear();
+}
+
+Tensor Session::empty(const Shape& shape, DType type, const char* what) {
+  auto tensor = std::make_shared<TensorData>();
+  tensor->storage = std::make_shared<Storage>(&memory_, stream_.get(), static_cast<size_t>(shape.count()) * size_of(type), what);
+  tensor->shape = shape;
+  tensor->dtype = type;
+  tensor->uid = next_uid_++;
+  return tensor;
+}
+
+Tensor Session::full(const Shape& shape, float value) {
+  Tensor t = empty(shape, DType::f32, "full");
+  std::string bytes(static_cast<size_t>(t->count()) * 4, '\0');
+  for (int64_t i = 0; i < t->count(); ++i) std::memcpy(&bytes[static_cast<size_t>(i) * 4], &value, 4);
+  write(t, bytes.data(), bytes.size());
+  return t;
+}
+
+Tensor Session::view(const Tensor& t, const Shape& shape) {
+  if (shape.count() != t->count()) fail("E_SHAPE", "reshape: expected %lld elements, got %s", static_cast<long long>(t->count()), shape.text().c_str());
+  auto out = std::make_shared<TensorData>();
+  out->storage = t->storage;
+  out->shape = shape;
+  out->dtype = t->dtype;
+  out->uid = next_uid_++;
+  return out;
+}
+
+void Session::write(const Tensor& t, const void* host, size_t bytes) {
+  const size_t expected = static_cast<size_t>(t->count()) * size_of(t->dtype);
+  if (bytes != expected) fail("E_SHAPE", "write: expected %zu bytes for %s %s, got %zu", expected, name_of(t->dtype), t->shape.text().c_str(), bytes);
+  touched(t);
+  auto held = std::make_shared<std::string>(static_cast<const char*>(host), bytes);
+  stream_->enqueue("write", [held, to = t->data(), bytes, copy = backend_->copy](CbContext* context) {
+    const copy_args args{static_cast<int64_t>(bytes), held->data(), to};
+    return copy(context, &args);
+  });
+}
+
+void Session::zero(const Tensor& t) {
+  touched(t);
+  run("zero", backend_->fill, fill_args{static_cast<int64_t>(t->count() * static_cast<int64_t>(size_of(t->dtype))), 0, t->data()});
+}
+
+void Session::cast_into(const Tensor& from, const Tensor& to, bool accumulate) {
+  if (from->count() != to->count()) fail("E_SHAPE", "cast: expected %s, got %s", to->shape.text().c_str(), from->shape.text().c_str());
+  touched(to);
+  run("cast", backend_->cast,
+      cast_args{from->count(), from->data(), static_cast<int32_t>(from->dtype), static_cast<int32_t>(to->dtype), accumulate, to->data()});
+}
+
+}  // namespace cambium

@@ -1,0 +1,60 @@
+// Everything that belongs to one Node environment on one device: stream, memory, tape, handles. Ops get the session as
+// their first argument; it gives them memory, queues their kernels and says whether backward will be asked for.
+#pragma once
+#include <initializer_list>
+#include <string>
+
+#include "core/handles.h"
+#include "core/tape.h"
+#include "core/tensor.h"
+#include "ops/backend.h"
+
+namespace cambium {
+
+class Session {
+ public:
+  explicit Session(const Backend* backend);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const Backend& backend() const { return *backend_; }
+  Memory& memory() { return memory_; }
+  Stream& stream() { return *stream_; }
+  Tape& tape() { return tape_; }
+  Handles& handles() { return handles_; }
+
+  Tensor empty(const Shape& shape, DType type, const char* what);
+  Tensor full(const Shape& shape, float value);                 // f32
+  Tensor view(const Tensor& t, const Shape& shape);             // same storage, another shape, no gradient
+  void write(const Tensor& t, const void* host, size_t bytes);  // copies the host's bytes at the call
+  void zero(const Tensor& t);
+  void cast_into(const Tensor& from, const Tensor& to, bool accumulate);
+  void touched(const Tensor& t) { ++t->storage->version; }  // an in-place write has been queued
+
+  template <class Args>
+  void run(const char* op, int (*entry)(CbContext*, const Args*), const Args& args) {
+    stream_->enqueue(op, [entry, args](CbContext* context) { return entry(context, &args); });
+  }
+  // Backward entries read their forward arguments through a pointer; both travel together.
+  template <class Args, class Grads>
+  void run_backward(const char* op, int (*entry)(CbContext*, const Grads*), const Args& args, const Grads& grads) {
+    stream_->enqueue(op, [entry, args, grads](CbContext* context) {
+      Grads bound = grads;
+      bound.f = &args;
+      return entry(context, &bound);
+    });
+  }
+
+  uint64_t steps_in_flight = 0;
+
+ private:
+  const Backend* backend_;
+  Memory memory_;
+  std::unique_ptr<Stream> stream_;
+  Tape tape_;
+  Handles handles_;
+  uint64_t next_uid_ = 1;
+};
+
+}  // namespace cambium

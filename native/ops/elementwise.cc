@@ -1,0 +1,130 @@
+// Ops on whole tensors: sum, add, multiply, scale, reshape, cast, interpolate, copy.
+#include "ops/ops.h"
+
+namespace cambium {
+namespace {
+
+add_args pair(const char* op, const Tensor& a, const Tensor& b, const Tensor& y) {
+  expect_float(op, "a", a);
+  expect_float(op, "b", b);
+  expect_shape(op, "b", b, a->shape);
+  return {a->count(), a->data(), b->data(), code(a->dtype), code(b->dtype), y->data(), code(y->dtype)};
+}
+
+// A gradient's memory in the type a kernel writes; `merge` brings it home when that is not the slot itself.
+struct Target {
+  Slot slot;
+  Tensor tensor;
+  Target(Session& s, const Slot& slot, const Shape& shape, DType type) : slot(slot) {
+    if (slot.gradient) tensor = slot.gradient->dtype == type ? slot.gradient : s.empty(shape, type, "gradient");
+  }
+  void* data() const { return tensor ? tensor->data() : nullptr; }
+  int accumulate() const { return tensor == slot.gradient && slot.accumulate; }
+  void merge(Session& s) const {
+    if (tensor != slot.gradient) s.cast_into(tensor, slot.gradient, slot.accumulate);
+  }
+};
+
+}  // namespace
+
+Tensor sum(Session& s, const Tensor& x, double factor) {
+  expect_float("sum", "x", x);
+  Tensor y = s.empty({1}, DType::f32, "sum");
+  sum_args a{x->count(), x->data(), code(x->dtype), static_cast<float>(factor), y->data<float>()};
+  s.run("sum", s.backend().sum_forward, a);
+  if (!s.tape().wants({x})) return y;
+  s.tape().record("sum", {y}, [&s, a, vx = Var(x), vy = Var(y)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    const Target dx(s, g.slot(vx), vx.shape, static_cast<DType>(a.type));
+    s.run_backward("sum", s.backend().sum_backward, a, sum_grads{nullptr, dy->data<float>(), dx.data(), dx.accumulate()});
+    dx.merge(s);
+  });
+  return y;
+}
+
+Tensor add(Session& s, const Tensor& a, const Tensor& b, DType out) {
+  expect_float("add", "a", a);
+  Tensor y = s.empty(a->shape, out, "add");
+  const add_args args = pair("add", a, b, y);
+  s.run("add", s.backend().add_forward, args);
+  if (!s.tape().wants({a, b})) return y;
+  s.tape().record("add", {y}, [&s, args, va = Var(a), vb = Var(b), vy = Var(y)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    const Slot da = g.slot(va), db = g.slot(vb);
+    add_grads grads{nullptr, dy->data(), code(dy->dtype), da.data(), db.data(), type_of(da), type_of(db), da.accumulate, db.accumulate};
+    s.run_backward("add", s.backend().add_backward, args, grads);
+  });
+  return y;
+}
+
+Tensor multiply(Session& s, const Tensor& a, const Tensor& b, DType out) {
+  expect_float("multiply", "a", a);
+  Tensor y = s.empty(a->shape, out, "multiply");
+  const multiply_args args = pair("multiply", a, b, y);
+  s.run("multiply", s.backend().multiply_forward, args);
+  if (!s.tape().wants({a, b})) return y;
+  s.tape().record("multiply", {y}, [&s, args, va = Var(a), vb = Var(b), vy = Var(y), sa = Saved(a), sb = Saved(b)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    sa.get("multiply"), sb.get("multiply");
+    const Slot da = g.slot(va), db = g.slot(vb);
+    multiply_grads grads{nullptr, dy->data(), code(dy->dtype), da.data(), db.data(), type_of(da), type_of(db), da.accumulate, db.accumulate};
+    s.run_backward("multiply", s.backend().multiply_backward, args, grads);
+  });
+  return y;
+}
+
+Tensor scale(Session& s, const Tensor& x, const Tensor& factor) {
+  expect_float("scale", "x", x);
+  expect_type("scale", "factor", factor, DType::f32);
+  if (factor->count() != 1) fail("E_SHAPE", "scale: expected a factor of one element, got %s", factor->shape.text().c_str());
+  Tensor y = s.empty(x->shape, x->dtype, "scale");
+  scale_args a{x->count(), x->data(), code(x->dtype), factor->data<float>(), y->data()};
+  s.run("scale", s.backend().scale_forward, a);
+  if (!s.tape().wants({x, factor})) return y;
+  s.tape().record("scale", {y}, [&s, a, vx = Var(x), vf = Var(factor), vy = Var(y), sx = Saved(x), sf = Saved(factor)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    sx.get("scale"), sf.get("scale");
+    const Target dx(s, g.slot(vx), vx.shape, static_cast<DType>(a.type));
+    const Slot ds = g.slot(vf);
+    s.run_backward("scale", s.backend().scale_backward, a, scale_grads{nullptr, dy->data(), dx.data(), dx.accumulate(), ds.data<float>(), ds.accumulate});
+    dx.merge(s);
+  });
+  return y;
+}
+
+Tensor reshape(Session& s, const Tensor& x, const Shape& shape) {
+  Tensor y = s.view(x, shape);
+  if (s.tape().wants({x})) s.tape().record("reshape", {y}, [vx = Var(x), vy = Var(y)](Gradients& g) { g.give(vx, g.take(vy)); });
+  return y;
+}
+
+Tensor cast(Session& s, const Tensor& x, DType out) {
+  for (DType type : {x->dtype, out})
+    if (type > DType::f16) fail("E_DTYPE", "cast: expected types among f32, bf16 and f16, got %s", name_of(type));
+  Tensor y = s.empty(x->shape, out, "cast");
+  s.cast_into(x, y, false);
+  if (s.tape().wants({x})) s.tape().record("cast", {y}, [vx = Var(x), vy = Var(y)](Gradients& g) { g.give(vx, g.take(vy)); });
+  return y;
+}
+
+Tensor interpolate(Session& s, const Tensor& a, const Tensor& b, double t, DType out) {
+  expect_shape("interpolate", "b", b, a->shape);
+  for (DType type : {a->dtype, b->dtype, out})
+    if (type > DType::f16) fail("E_DTYPE", "interpolate: expected types among f32, bf16 and f16, got %s", name_of(type));
+  Tensor y = s.empty(a->shape, out, "interpolate");
+  s.run("interpolate", s.backend().interpolate, interpolate_args{a->count(), a->data(), b->data(), code(a->dtype), code(b->dtype), code(out), static_cast<float>(t), y->data()});
+  return y;
+}
+
+void copy_into(Session& s, const Tensor& from, const Tensor& to) {
+  expect_type("copy", "target", to, from->dtype);
+  expect_shape("copy", "target", to, from->shape);
+  s.touched(to);
+  s.run("copy", s.backend().copy, copy_args{from->count() * static_cast<int64_t>(size_of(from->dtype)), from->data(), to->data()});
+}
+
+}  // namespace cambium

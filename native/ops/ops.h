@@ -1,0 +1,56 @@
+// The ops of the core: each checks its contract (formulas in ops/args.h), allocates its results, queues the kernel and
+// records itself on the tape. None knows a device. Optional tensors are null when absent.
+#pragma once
+#include <vector>
+
+#include "core/session.h"
+
+namespace cambium {
+
+struct LinearOptions {
+  Tensor bias, gate, residual, skip;
+  int activation = CB_ACT_NONE;
+  bool transposed = false;  // w is [in, out]
+  DType out = DType::f32;
+};
+Tensor linear(Session&, const Tensor& x, const Tensor& w, const LinearOptions&);
+Tensor layer_norm(Session&, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, DType out);
+Tensor attention(Session&, const Tensor& qkv, const Tensor& offsets, int64_t heads, int64_t max_tokens, bool causal);
+Tensor patchify(Session&, const Tensor& pixels, int64_t patch, DType out);
+Tensor class_tokens(Session&, const Tensor& x, const Tensor& cls, const Tensor& position, int64_t batch);
+Tensor token_embed(Session&, const Tensor& ids, const Tensor& positions, const Tensor& table, const Tensor& position);
+Tensor gather_rows(Session&, const Tensor& x, const Tensor& index);
+Tensor scale_rows(Session&, const Tensor& x, const Tensor& factor, int64_t repeat);
+Tensor l2_normalize(Session&, const Tensor& x);
+Tensor contrastive(Session&, const Tensor& image, const Tensor& text, const Tensor& labels, const Tensor& scale, bool log_scale, double margin,
+                   double epsilon);
+Tensor sum(Session&, const Tensor& x, double factor);
+Tensor add(Session&, const Tensor& a, const Tensor& b, DType out);
+Tensor multiply(Session&, const Tensor& a, const Tensor& b, DType out);
+Tensor scale(Session&, const Tensor& x, const Tensor& s);
+Tensor reshape(Session&, const Tensor& x, const Shape& shape);
+Tensor cast(Session&, const Tensor& x, DType out);
+
+// Without gradients.
+Tensor interpolate(Session&, const Tensor& a, const Tensor& b, double t, DType out);
+void copy_into(Session&, const Tensor& from, const Tensor& to);
+
+struct AdamWGroup {
+  Tensor parameter, m, v, average;  // average may be null
+  double decay = 0, lr_scale = 1;
+};
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_norm = 0;  // max_norm 0: no clipping
+};
+// schedule: f32 [4] lr, 1 − β1^t, 1 − β2^t, EMA momentum. Returns ‖gradient‖² [1]. Parameters without a gradient take
+// part with a zero one. Gradients are zeroed.
+Tensor adamw(Session&, const std::vector<AdamWGroup>& groups, const Tensor& schedule, const AdamWOptions&);
+
+// Checks shared by ops. `op` leads every message.
+void expect_type(const char* op, const char* name, const Tensor& t, DType type);
+void expect_float(const char* op, const char* name, const Tensor& t);  // f32 or bf16
+void expect_shape(const char* op, const char* name, const Tensor& t, const Shape& shape);
+inline int32_t code(DType type) { return static_cast<int32_t>(type); }
+inline int32_t type_of(const Slot& slot) { return slot.gradient ? code(slot.gradient->dtype) : CB_F32; }
+
+}  // namespace cambium
