@@ -1,12 +1,12 @@
 #include "atomic_file.h"
 
-#include <atomic>
-#include <cerrno>
-#include <cstdio>
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
 
 namespace cambium {
 
@@ -77,7 +77,8 @@ IoStatus AtomicFile::commit() {
   if (descriptor_ < 0) return IoStatus::error("E_IO", "commit: expected an open file");
   IoStatus status;
   if (::fsync(descriptor_) != 0) status = IoStatus::system(path_, errno);
-  if (::close(descriptor_) != 0 && status.ok()) status = IoStatus::system(path_, errno);  // NFS reports a full disk here
+  if (::close(descriptor_) != 0 && status.ok())
+    status = IoStatus::system(path_, errno);  // NFS reports a full disk here
   descriptor_ = -1;
   if (status.ok() && std::rename(aside_.c_str(), path_.c_str()) != 0) status = IoStatus::system(path_, errno);
   if (!status.ok()) {

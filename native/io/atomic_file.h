@@ -1,5 +1,5 @@
-// A file that appears whole or not at all: written aside in the same folder, synced, renamed over the target, and the folder
-// synced. Readers that have the old file open keep it. Not for two threads at once.
+// A file that appears whole or not at all: written aside in the same folder, synced, renamed over the target, and the
+// folder synced. Readers that have the old file open keep it. Not for two threads at once.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,8 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();  // aborts what was not committed
 
-  // Creates the file aside: `.NAME.<random>.tmp` beside `path`, with the rights of the file it replaces, else 0666 & ~umask.
+  // Creates the file aside: `.NAME.<random>.tmp` beside `path`, with the rights of the file it replaces, else 0666 &
+  // ~umask.
   IoStatus open(const std::string& path);
   // Appends; E_NO_SPACE when the disk is full. After any error only abort() is left to do.
   IoStatus write(const void* bytes, size_t count);

@@ -1,10 +1,10 @@
 #include "element_type.h"
 
+#include <strings.h>
+
 #include <cmath>
 #include <cstring>
 #include <type_traits>
-
-#include <strings.h>
 
 namespace cambium {
 
@@ -114,11 +114,20 @@ void convert_all(const void* src, void* dst, size_t count) {
 template <class From>
 IoStatus to_real(const void* src, void* dst, ElementType to, size_t count) {
   switch (to) {
-    case ElementType::kF32: convert_all<From, float>(src, dst, count); return {};
-    case ElementType::kF64: convert_all<From, double>(src, dst, count); return {};
-    case ElementType::kF16: convert_all<From, Half>(src, dst, count); return {};
-    case ElementType::kBF16: convert_all<From, BFloat>(src, dst, count); return {};
-    default: return IoStatus::error("E_DTYPE", std::string("convert: no conversion to ") + element_type_name(to));
+    case ElementType::kF32:
+      convert_all<From, float>(src, dst, count);
+      return {};
+    case ElementType::kF64:
+      convert_all<From, double>(src, dst, count);
+      return {};
+    case ElementType::kF16:
+      convert_all<From, Half>(src, dst, count);
+      return {};
+    case ElementType::kBF16:
+      convert_all<From, BFloat>(src, dst, count);
+      return {};
+    default:
+      return IoStatus::error("E_DTYPE", std::string("convert: no conversion to ") + element_type_name(to));
   }
 }
 
@@ -140,10 +149,14 @@ IoStatus to_integer(const void* src, void* dst, size_t count) {
 template <class From>
 IoStatus from_integer(const void* src, void* dst, ElementType to, size_t count) {
   switch (to) {
-    case ElementType::kI32: return to_integer<From, int32_t>(src, dst, count);
-    case ElementType::kI64: return to_integer<From, int64_t>(src, dst, count);
-    case ElementType::kU8: return to_integer<From, uint8_t>(src, dst, count);
-    default: return to_real<From>(src, dst, to, count);
+    case ElementType::kI32:
+      return to_integer<From, int32_t>(src, dst, count);
+    case ElementType::kI64:
+      return to_integer<From, int64_t>(src, dst, count);
+    case ElementType::kU8:
+      return to_integer<From, uint8_t>(src, dst, count);
+    default:
+      return to_real<From>(src, dst, to, count);
   }
 }
 
@@ -189,29 +202,46 @@ IoStatus convert_elements(const void* src, ElementType from, void* dst, ElementT
   }
   switch (from) {
     case ElementType::kBool:
-    case ElementType::kU8: return from_integer<uint8_t>(src, dst, to, count);
-    case ElementType::kI8: return from_integer<int8_t>(src, dst, to, count);
-    case ElementType::kI16: return from_integer<int16_t>(src, dst, to, count);
-    case ElementType::kU16: return from_integer<uint16_t>(src, dst, to, count);
-    case ElementType::kI32: return from_integer<int32_t>(src, dst, to, count);
-    case ElementType::kU32: return from_integer<uint32_t>(src, dst, to, count);
-    case ElementType::kI64: return from_integer<int64_t>(src, dst, to, count);
-    case ElementType::kU64: return from_integer<uint64_t>(src, dst, to, count);
-    case ElementType::kF16: return to_real<Half>(src, dst, to, count);
-    case ElementType::kBF16: return to_real<BFloat>(src, dst, to, count);
-    case ElementType::kF32: return to_real<float>(src, dst, to, count);
-    case ElementType::kF64: return to_real<double>(src, dst, to, count);
-    case ElementType::kUnknown: break;
+    case ElementType::kU8:
+      return from_integer<uint8_t>(src, dst, to, count);
+    case ElementType::kI8:
+      return from_integer<int8_t>(src, dst, to, count);
+    case ElementType::kI16:
+      return from_integer<int16_t>(src, dst, to, count);
+    case ElementType::kU16:
+      return from_integer<uint16_t>(src, dst, to, count);
+    case ElementType::kI32:
+      return from_integer<int32_t>(src, dst, to, count);
+    case ElementType::kU32:
+      return from_integer<uint32_t>(src, dst, to, count);
+    case ElementType::kI64:
+      return from_integer<int64_t>(src, dst, to, count);
+    case ElementType::kU64:
+      return from_integer<uint64_t>(src, dst, to, count);
+    case ElementType::kF16:
+      return to_real<Half>(src, dst, to, count);
+    case ElementType::kBF16:
+      return to_real<BFloat>(src, dst, to, count);
+    case ElementType::kF32:
+      return to_real<float>(src, dst, to, count);
+    case ElementType::kF64:
+      return to_real<double>(src, dst, to, count);
+    case ElementType::kUnknown:
+      break;
   }
   return IoStatus::error("E_DTYPE", "convert: expected a known element type");
 }
 
 void transpose_elements(const void* src, size_t rows, size_t cols, size_t size, void* dst) {
   switch (size) {
-    case 1: return transpose_as<uint8_t>(src, rows, cols, dst);
-    case 2: return transpose_as<uint16_t>(src, rows, cols, dst);
-    case 4: return transpose_as<uint32_t>(src, rows, cols, dst);
-    default: return transpose_as<uint64_t>(src, rows, cols, dst);
+    case 1:
+      return transpose_as<uint8_t>(src, rows, cols, dst);
+    case 2:
+      return transpose_as<uint16_t>(src, rows, cols, dst);
+    case 4:
+      return transpose_as<uint32_t>(src, rows, cols, dst);
+    default:
+      return transpose_as<uint64_t>(src, rows, cols, dst);
   }
 }
 

@@ -15,8 +15,9 @@ ElementType element_type_from_name(const char* name);
 const char* element_type_name(ElementType type);
 size_t element_size(ElementType type);
 
-// Converts `count` elements. `src` need not be aligned. Any type converts to F32, F64, F16 and BF16, rounded once, to nearest
-// even; integers convert to I32, I64 and U8 (out of range: E_RANGE); equal types are copied. Anything else is E_DTYPE.
+// Converts `count` elements. `src` need not be aligned. Any type converts to F32, F64, F16 and BF16, rounded once, to
+// nearest even; integers convert to I32, I64 and U8 (out of range: E_RANGE); equal types are copied. Anything else is
+// E_DTYPE.
 IoStatus convert_elements(const void* src, ElementType from, void* dst, ElementType to, size_t count);
 
 // dst [cols, rows] = src [rows, cols] transposed; both hold elements of `size` bytes (1, 2, 4 or 8). No overlap.

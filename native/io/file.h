@@ -1,5 +1,5 @@
-// Plain reading of a part of a file. Weights are copied out with pread, never mapped: a file that is cut or replaced while
-// we read is an error (E_FILE_CHANGED), not a SIGBUS.
+// Plain reading of a part of a file. Weights are copied out with pread, never mapped: a file that is cut or replaced
+// while we read is an error (E_FILE_CHANGED), not a SIGBUS.
 #pragma once
 
 #include <cstdint>

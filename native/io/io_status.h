@@ -1,4 +1,5 @@
-// The result of a file or image function: no exception leaves native/io, and a failure carries the library's stable code.
+// The result of a file or image function: no exception leaves native/io, and a failure carries the library's stable
+// code.
 #pragma once
 
 #include <string>

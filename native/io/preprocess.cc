@@ -9,14 +9,16 @@ namespace cambium {
 namespace {
 
 IoStatus check(int width, int height, const PreprocessPlan& plan) {
-  if (width <= 0 || height <= 0) return IoStatus::error("E_SHAPE", "preprocess: expected an image of at least one pixel");
+  if (width <= 0 || height <= 0)
+    return IoStatus::error("E_SHAPE", "preprocess: expected an image of at least one pixel");
   const PixelBox& box = plan.box;
-  if (plan.has_box && (box.left < 0 || box.top < 0 || box.width <= 0 || box.height <= 0 || box.width > width - box.left ||
-                       box.height > height - box.top)) {
-    return IoStatus::error("E_SHAPE", "preprocess: expected a box inside the image of " + std::to_string(width) + " x " +
-                                          std::to_string(height) + " pixels");
+  if (plan.has_box && (box.left < 0 || box.top < 0 || box.width <= 0 || box.height <= 0 ||
+                       box.width > width - box.left || box.height > height - box.top)) {
+    return IoStatus::error("E_SHAPE", "preprocess: expected a box inside the image of " + std::to_string(width) +
+                                          " x " + std::to_string(height) + " pixels");
   }
-  if (plan.has_crop && (plan.crop.width <= 0 || plan.crop.height <= 0 || plan.crop.width > 65535 || plan.crop.height > 65535)) {
+  if (plan.has_crop &&
+      (plan.crop.width <= 0 || plan.crop.height <= 0 || plan.crop.width > 65535 || plan.crop.height > 65535)) {
     return IoStatus::error("E_SHAPE", "preprocess: expected a crop of 1 to 65535 pixels a side");
   }
   return {};
@@ -67,10 +69,12 @@ IoStatus preprocess_rgb_u8(const uint8_t* rgb, int width, int height, const Prep
   const size_t stride = static_cast<size_t>(width) * 3;
   RgbView view{rgb, width, height, stride};
   if (plan.has_box) {
-    view = {rgb + plan.box.top * stride + static_cast<size_t>(plan.box.left) * 3, plan.box.width, plan.box.height, stride};
+    view = {rgb + plan.box.top * stride + static_cast<size_t>(plan.box.left) * 3, plan.box.width, plan.box.height,
+            stride};
   }
   try {
-    if (plan.resize_width <= 0 || plan.resize_height <= 0) return IoStatus::error("E_SHAPE", "preprocess: expected a size");
+    if (plan.resize_width <= 0 || plan.resize_height <= 0)
+      return IoStatus::error("E_SHAPE", "preprocess: expected a size");
     std::vector<uint8_t> resized(static_cast<size_t>(plan.resize_width) * plan.resize_height * 3);
     status = resize_rgb(view, nullptr, plan.resample, plan.resize_width, plan.resize_height, resized.data());
     if (!status.ok()) return status;

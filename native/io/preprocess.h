@@ -16,20 +16,22 @@ struct PixelBox {
 
 struct PreprocessPlan {
   bool has_box = false;
-  PixelBox box;                 // of the source, inside it; what RandomResizedCrop chose
+  PixelBox box;  // of the source, inside it; what RandomResizedCrop chose
   int resize_width = 0, resize_height = 0;
   Resample resample = Resample::kBicubic;
   bool has_crop = false;
-  PixelBox crop;                // of the resized image; may reach outside it, where pixels are 0
+  PixelBox crop;  // of the resized image; may reach outside it, where pixels are 0
   bool flip = false;
-  double rescale = 1.0 / 255.0; // do_rescale: false -> 1
+  double rescale = 1.0 / 255.0;  // do_rescale: false -> 1
   float mean[3] = {0, 0, 0};
   float std[3] = {1, 1, 1};
 };
 
 // Width and height of the result: the crop's, else the resized image's.
 inline int preprocess_width(const PreprocessPlan& plan) { return plan.has_crop ? plan.crop.width : plan.resize_width; }
-inline int preprocess_height(const PreprocessPlan& plan) { return plan.has_crop ? plan.crop.height : plan.resize_height; }
+inline int preprocess_height(const PreprocessPlan& plan) {
+  return plan.has_crop ? plan.crop.height : plan.resize_height;
+}
 
 // rgb [height, width, 3] -> dst [3, preprocess_height, preprocess_width] f32:
 // (f32(f64(pixel) * rescale) - mean) / std in f32, as transformers' image processors on numpy. Errors: E_SHAPE.

@@ -21,7 +21,8 @@ IoStatus read_converted(const ReadFile& file, const TensorRead& request, char* d
     const uint64_t count = request.count - done < step ? request.count - done : step;
     IoStatus status = file.read(request.offset + done * from_size, count * from_size, stage.data());
     if (status.ok()) {
-      status = convert_elements(stage.data(), request.from, dst + done * to_size, request.to, static_cast<size_t>(count));
+      status =
+          convert_elements(stage.data(), request.from, dst + done * to_size, request.to, static_cast<size_t>(count));
     }
     if (!status.ok()) return status;
   }
@@ -54,11 +55,13 @@ IoStatus read_tensor(const TensorRead& request, void* dst) {
       status = read_converted(file, request, plain.data());
       const size_t rows = static_cast<size_t>(request.transpose_rows);
       if (status.ok()) {
-        transpose_elements(plain.data(), rows, static_cast<size_t>(request.count) / rows, element_size(request.to), dst);
+        transpose_elements(plain.data(), rows, static_cast<size_t>(request.count) / rows, element_size(request.to),
+                           dst);
       }
     }
   } catch (const std::bad_alloc&) {
-    return IoStatus::error("E_NO_MEMORY", request.path + ": no memory to read " + std::to_string(request.count) + " elements");
+    return IoStatus::error("E_NO_MEMORY",
+                           request.path + ": no memory to read " + std::to_string(request.count) + " elements");
   }
   return status.ok() ? file.check_unchanged() : status;
 }

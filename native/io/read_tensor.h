@@ -12,12 +12,13 @@ namespace cambium {
 
 struct TensorRead {
   std::string path;
-  uint64_t offset = 0;         // absolute, in bytes
-  uint64_t count = 0;          // elements
+  uint64_t offset = 0;  // absolute, in bytes
+  uint64_t count = 0;   // elements
   ElementType from = ElementType::kF32;
   ElementType to = ElementType::kF32;
   uint64_t expected_size = 0;  // of the whole file when its header was validated
-  uint64_t transpose_rows = 0; // not 0: the file holds [transpose_rows, count / transpose_rows]; dst gets its transpose
+  uint64_t transpose_rows =
+      0;  // not 0: the file holds [transpose_rows, count / transpose_rows]; dst gets its transpose
 };
 
 // Fills dst with count * element_size(to) bytes. Errors: those of ReadFile, E_DTYPE, E_RANGE, E_SHAPE.

@@ -51,17 +51,22 @@ struct Filter {
 
 Filter filter_of(Resample resample) {
   switch (resample) {
-    case Resample::kLanczos: return {lanczos, 3.0};
-    case Resample::kBilinear: return {bilinear, 1.0};
-    case Resample::kBox: return {box_filter, 0.5};
-    case Resample::kHamming: return {hamming, 1.0};
-    default: return {bicubic, 2.0};
+    case Resample::kLanczos:
+      return {lanczos, 3.0};
+    case Resample::kBilinear:
+      return {bilinear, 1.0};
+    case Resample::kBox:
+      return {box_filter, 0.5};
+    case Resample::kHamming:
+      return {hamming, 1.0};
+    default:
+      return {bicubic, 2.0};
   }
 }
 
 // For each output position: which inputs it reads, and with what fixed-point weights.
 struct Taps {
-  int stride = 0;            // weights per output
+  int stride = 0;  // weights per output
   std::vector<int> first, count;
   std::vector<int32_t> weights;
 };
@@ -119,8 +124,8 @@ void resize_rows(const RgbView& src, int row_begin, int row_end, const Taps& tap
 }
 
 // `src` starts at source row `row_offset`. Whole rows at a time: contiguous, so the compiler vectorises it.
-void resize_columns(const uint8_t* src, size_t src_stride, int row_offset, const Taps& taps, int out_height, int row_bytes,
-                    uint8_t* dst) {
+void resize_columns(const uint8_t* src, size_t src_stride, int row_offset, const Taps& taps, int out_height,
+                    int row_bytes, uint8_t* dst) {
   std::vector<int32_t> sums(row_bytes);
   for (int y = 0; y < out_height; ++y) {
     const int32_t* weight = taps.weights.data() + static_cast<size_t>(y) * taps.stride;
@@ -137,7 +142,8 @@ void resize_columns(const uint8_t* src, size_t src_stride, int row_offset, const
 
 void copy_rows(const RgbView& src, uint8_t* dst) {
   const size_t bytes = static_cast<size_t>(src.width) * 3;
-  for (int y = 0; y < src.height; ++y) std::memcpy(dst + y * bytes, src.data + static_cast<size_t>(y) * src.stride, bytes);
+  for (int y = 0; y < src.height; ++y)
+    std::memcpy(dst + y * bytes, src.data + static_cast<size_t>(y) * src.stride, bytes);
 }
 
 // Pillow's affine transform with a nearest filter: the pixel that holds the centre of the output pixel.
@@ -214,8 +220,7 @@ IoStatus resize_rgb(const RgbView& src, const ResizeBox* box, Resample resample,
   const ResizeBox& part = box ? *box : whole;
   IoStatus status = check(src, part, out_width, out_height);
   if (!status.ok()) return status;
-  const bool everything =
-      part.left == 0 && part.top == 0 && part.right == whole.right && part.bottom == whole.bottom;
+  const bool everything = part.left == 0 && part.top == 0 && part.right == whole.right && part.bottom == whole.bottom;
   try {
     if (everything && out_width == src.width && out_height == src.height) {
       copy_rows(src, dst);
