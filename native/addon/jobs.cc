@@ -6,6 +6,7 @@
 #include "io/atomic_file.h"
 #include "io/preprocess.h"
 #include "io/read_tensor.h"
+#include "linalg/product.h"
 
 namespace cambium {
 namespace {
@@ -100,16 +101,19 @@ Napi::Value read_tensor_into(Environment& e, const Info& info) {
   if (!t) fail("E_ARGUMENT", "readTensorInto: expected a tensor, got none");
   constexpr const char* kNames[] = {"F32", "BF16", "F16", "I32", "I64", "U8"};
   const TensorRead request = read_request(e, object_at(info, 1, "readTensorInto"), element_type(kNames[code(t->dtype)]));
-  if (static_cast<int64_t>(request.count) != t->count())
-    fail("E_SHAPE", "readTensorInto: expected %lld elements, got %llu", static_cast<long long>(t->count()), static_cast<unsigned long long>(request.count));
+  // Several stored tensors may fill one: `at` is where this one starts, in elements.
+  const int64_t at = info[2].IsUndefined() ? 0 : From<int64_t>::get(e, info[2]);
+  if (at < 0 || at > t->count() || static_cast<int64_t>(request.count) > t->count() - at)
+    fail("E_SHAPE", "readTensorInto: expected at most %lld elements from %lld on, got %llu", static_cast<long long>(t->count()), static_cast<long long>(at),
+         static_cast<unsigned long long>(request.count));
   e.session().touched(t);
   auto failure = std::make_shared<Failure>();
-  e.session().stream().enqueue("readTensorInto", [request, failure, to = t->data(), bytes = request.count * size_of(t->dtype),
+  e.session().stream().enqueue("readTensorInto", [request, failure, to = t->data<char>() + static_cast<size_t>(at) * size_of(t->dtype), bytes = request.count * size_of(t->dtype),
                                                   copy = e.session().backend().copy](CbContext* context) {
-    void* staging = context->scratch(context, bytes);  // device memory may not be the host's
     const bool host = context->stream == nullptr;
-    if (!host && !staging) return static_cast<int>(CB_OUT_OF_MEMORY);
-    const IoStatus status = read_tensor(request, host ? to : staging);
+    void* staging = host ? to : context->scratch(context, bytes);  // a device's memory is not the host's
+    if (!staging) return static_cast<int>(CB_OUT_OF_MEMORY);
+    const IoStatus status = read_tensor(request, staging);
     if (!status.ok()) *failure = {status.code, status.message};
     if (host || !status.ok()) return static_cast<int>(CB_OK);
     const copy_args args{static_cast<int64_t>(bytes), staging, to};
@@ -198,6 +202,35 @@ Napi::Value resize_image(Environment& e, const Info& info) {
       {info[0]});
 }
 
+// ({a, b, m, k, n, transposeA?, alpha?, add?}) -> Float32Array [m, n] = add + alpha · a b, summed in f64, rounded once.
+Napi::Value product(Environment& e, const Info& info) {
+  const Napi::Object o = object_at(info, 0, "product");
+  Product p;
+  p.m = field<int64_t>(e, o, "m"), p.k = field<int64_t>(e, o, "k"), p.n = field<int64_t>(e, o, "n");
+  p.transpose_a = has(o, "transposeA") && field<bool>(e, o, "transposeA");
+  p.alpha = has(o, "alpha") ? field<double>(e, o, "alpha") : 1.0;
+  const Bytes a = field<Bytes>(e, o, "a"), b = field<Bytes>(e, o, "b"), add = has(o, "add") ? field<Bytes>(e, o, "add") : Bytes{};
+  const auto floats = [](int64_t rows, int64_t columns) { return rows < 0 || columns < 0 || rows > (1 << 24) || columns > (1 << 24) ? SIZE_MAX : static_cast<size_t>(rows * columns) * 4; };
+  if (a.size != floats(p.m, p.k) || b.size != floats(p.k, p.n) || (add.data && add.size != floats(p.m, p.n)))
+    fail("E_SHAPE", "product: expected f32 matrices [m,k], [k,n], [m,n], got %zu, %zu and %zu bytes", a.size, b.size, add.size);
+  p.a = reinterpret_cast<const float*>(a.data), p.b = reinterpret_cast<const float*>(b.data), p.add = reinterpret_cast<const float*>(add.data);
+  auto out = std::make_shared<std::vector<float>>(static_cast<size_t>(p.m * p.n));
+  std::vector<Napi::Value> pin{o.Get("a"), o.Get("b")};
+  if (add.data) pin.push_back(o.Get("add"));
+  return Job::start(
+      info.Env(),
+      [p, out] {
+        product_f64(p, out->data());
+        return IoStatus{};
+      },
+      [out](Napi::Env env) -> Napi::Value {
+        Napi::Float32Array array = Napi::Float32Array::New(env, out->size());
+        std::memcpy(array.Data(), out->data(), out->size() * 4);
+        return array;
+      },
+      pin);
+}
+
 // (path, parts): the file appears whole or not at all.
 Napi::Value write_file(Environment& e, const Info& info) {
   const std::string path = From<std::string>::get(e, info[0]);
@@ -222,6 +255,7 @@ void bind_jobs(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "readTensorInto", read_tensor_into);
   bind(env, exports, "preprocessImage", preprocess_image);
   bind(env, exports, "resizeImage", resize_image);
+  bind(env, exports, "product", product);
   bind(env, exports, "writeFileAtomic", write_file);
 }
 

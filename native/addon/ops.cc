@@ -44,6 +44,7 @@ void bind_ops(Napi::Env env, Napi::Object& exports) {
   op<scale>(env, exports, "scale");
   op<reshape>(env, exports, "reshape");
   op<cast>(env, exports, "cast");
+  op<concat_rows>(env, exports, "concatRows");
   op<interpolate>(env, exports, "interpolate");
 }
 

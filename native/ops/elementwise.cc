@@ -111,6 +111,41 @@ Tensor cast(Session& s, const Tensor& x, DType out) {
   return y;
 }
 
+Tensor concat_rows(Session& s, const std::vector<Tensor>& parts) {
+  int64_t rows = 0;
+  bool wants = false;
+  for (const Tensor& part : parts) {
+    expect_float("concat_rows", "parts", part);
+    expect_type("concat_rows", "parts", part, parts[0]->dtype);
+    if (part->width() != parts[0]->width()) fail("E_SHAPE", "concat_rows: expected parts of width %lld, got %s", static_cast<long long>(parts[0]->width()), part->shape.text().c_str());
+    rows += part->rows();
+    wants = wants || s.tape().wants({part});
+  }
+  if (parts.empty()) fail("E_ARGUMENT", "concat_rows: expected at least one part, got none");
+  const DType type = parts[0]->dtype;
+  Tensor y = s.empty({rows, parts[0]->width()}, type, "concat_rows");
+  char* to = y->data<char>();
+  std::vector<Var> vars;
+  for (const Tensor& part : parts) {
+    const int64_t bytes = part->count() * static_cast<int64_t>(size_of(type));
+    s.run("concat_rows", s.backend().copy, copy_args{bytes, part->data(), to});
+    to += bytes;
+    vars.emplace_back(part);
+  }
+  if (!wants) return y;
+  s.tape().record("concat_rows", {y}, [&s, type, vars, vy = Var(y)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    const char* from = dy->data<char>();
+    for (const Var& var : vars) {
+      const Slot dx = g.slot(var);
+      if (dx.gradient) s.run("concat_rows", s.backend().cast, cast_args{var.shape.count(), from, code(type), type_of(dx), dx.accumulate, dx.data()});
+      from += var.shape.count() * static_cast<int64_t>(size_of(type));
+    }
+  });
+  return y;
+}
+
 Tensor interpolate(Session& s, const Tensor& a, const Tensor& b, double t, DType out) {
   expect_shape("interpolate", "b", b, a->shape);
   for (DType type : {a->dtype, b->dtype, out})

@@ -30,6 +30,7 @@ Tensor multiply(Session&, const Tensor& a, const Tensor& b, DType out);
 Tensor scale(Session&, const Tensor& x, const Tensor& s);
 Tensor reshape(Session&, const Tensor& x, const Shape& shape);
 Tensor cast(Session&, const Tensor& x, DType out);
+Tensor concat_rows(Session&, const std::vector<Tensor>& parts);  // [Σ M, D] of one type and width
 
 // Without gradients.
 Tensor interpolate(Session&, const Tensor& a, const Tensor& b, double t, DType out);

@@ -1,0 +1,150 @@
+// The only file that loads the addon, and its types. An id is a tensor's handle; 0 is none.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { CambiumError } from './errors.js'
+
+export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'i64' | 'u8'
+export type FloatDType = 'f32' | 'bf16'
+export type Activation = 'none' | 'quick_gelu' | 'gelu'
+export type Id = number
+export type Bytes = ArrayBuffer | ArrayBufferView
+
+export interface NativeLinearOptions {
+  bias?: Id
+  gate?: Id
+  residual?: Id
+  skip?: Id
+  transposed: boolean
+  activation: Activation
+  dtype: FloatDType
+}
+
+export interface AdamWEntry {
+  parameter: Id
+  m: Id
+  v: Id
+  average: Id
+  decay: number
+  lrScale: number
+}
+
+export interface TensorRead {
+  path: string
+  offset: number
+  count: number
+  from: string
+  expectedSize: number
+  transposeRows?: number
+}
+
+/** add + alpha · a b; a is [m, k] (or, transposed, [k, m]), b [k, n]. Summed in f64, rounded once to f32. */
+export interface ProductRequest {
+  a: Float32Array
+  b: Float32Array
+  m: number
+  k: number
+  n: number
+  transposeA?: boolean
+  alpha?: number
+  add?: Float32Array
+}
+
+export interface ImagePlan {
+  box?: number[]
+  resize: number[]
+  resample: string
+  crop?: number[]
+  flip?: boolean
+  rescale?: number
+  mean: readonly number[]
+  std: readonly number[]
+}
+
+export interface MemoryUse {
+  live: number
+  peak: number
+  reserved: number
+  budget: number
+  tensors: number
+}
+
+export interface Native {
+  create(dtype: DType, shape: readonly number[], bytes: Bytes | null): Id
+  read(id: Id): Promise<ArrayBuffer>
+  write(id: Id, bytes: Bytes): void
+  copy(from: Id, to: Id): void
+  free(id: Id): void
+  shape(id: Id): number[]
+  dtype(id: Id): DType
+  setTrainable(id: Id, on: boolean): void
+  gradient(id: Id): Id
+  zeroGradient(id: Id): void
+
+  enterScope(): void
+  leaveScope(keep: readonly Id[]): void
+  scopeDepth(): number
+  setRecording(on: boolean): boolean
+  clearTape(): void
+  backward(outputs: readonly Id[], seeds: readonly Id[]): void
+  recompute(fn: (inputs: Id[]) => Id[], inputs: readonly Id[]): Id[]
+
+  linear(x: Id, weight: Id, options: NativeLinearOptions): Id
+  layerNorm(x: Id, weight: Id, bias: Id, eps: number, dtype: FloatDType): Id
+  attention(qkv: Id, offsets: Id, heads: number, maxTokens: number, causal: boolean): Id
+  patchify(pixels: Id, patch: number, dtype: FloatDType): Id
+  classTokens(x: Id, cls: Id, position: Id, batch: number): Id
+  tokenEmbed(ids: Id, positions: Id, table: Id, position: Id): Id
+  gatherRows(x: Id, index: Id): Id
+  scaleRows(x: Id, factor: Id, repeat: number): Id
+  l2Normalize(x: Id): Id
+  contrastive(image: Id, text: Id, labels: Id, scale: Id, logScale: boolean, margin: number, epsilon: number): Id
+  sum(x: Id, factor: number): Id
+  add(a: Id, b: Id, dtype: FloatDType): Id
+  multiply(a: Id, b: Id, dtype: FloatDType): Id
+  scale(x: Id, s: Id): Id
+  reshape(x: Id, shape: readonly number[]): Id
+  cast(x: Id, dtype: DType): Id
+  concatRows(parts: readonly Id[]): Id
+  interpolate(a: Id, b: Id, t: number, dtype: DType): Id
+  adamw(entries: readonly AdamWEntry[], schedule: Id, options: { beta1: number; beta2: number; eps: number; maxNorm: number }): Id
+
+  fence(): Promise<void>
+  memory(): MemoryUse
+  resetPeak(): void
+  setMemoryBudget(bytes: number): void
+  trim(): void
+  backendInfo(): { device: string; level: string; threads: number }
+  setThreads(threads: number): void
+  random(seed: number, step: number, site: number, count: number, first: number): Float32Array
+
+  readTensor(request: TensorRead & { to: string }): Promise<ArrayBuffer>
+  readTensorInto(id: Id, request: TensorRead, at?: number): Promise<void>
+  preprocessImage(rgb: Uint8Array, width: number, height: number, plan: ImagePlan): Promise<Float32Array>
+  resizeImage(
+    rgb: Uint8Array,
+    width: number,
+    height: number,
+    options: { box?: number[]; outWidth: number; outHeight: number; resample: string; flip?: boolean },
+  ): Promise<Uint8Array>
+  product(request: ProductRequest): Promise<Float32Array>
+  writeFileAtomic(path: string, parts: readonly Bytes[]): Promise<void>
+}
+
+const root = join(__dirname, '..')
+
+function load(): Native {
+  const override = process.env.CAMBIUM_ADDON
+  try {
+    return (override ? require(override) : (require('node-gyp-build') as (folder: string) => unknown)(root)) as Native
+  } catch (cause) {
+    const built = join(root, 'build/Release/cambium.node')
+    const found = override ?? (existsSync(built) ? built : `${join(root, 'prebuilds')} and ${built}`)
+    throw new CambiumError(
+      'E_ADDON',
+      `addon: expected a native core that loads on ${process.platform}-${process.arch} with Node ${process.version}, got none (tried ${found}: ${(cause as Error).message}). From a source checkout run: npm run build`,
+      { cause },
+    )
+  }
+}
+
+export const native: Native = load()

@@ -1,0 +1,113 @@
+// The ops of the native core with names and options. Formulas and types: native/ops/args.h.
+import { type Activation, type DType, type FloatDType, native } from './native.js'
+import { Tensor } from './tensor.js'
+
+export interface LinearOptions {
+  /** [out], f32 */
+  bias?: Tensor
+  activation?: Activation
+  /** added to the result, [M, out]; not together with an activation */
+  residual?: Tensor
+  /** a second addend, [M, out] */
+  skip?: Tensor
+  /** f32 scalar that multiplies the product; at zero it is not computed */
+  gate?: Tensor
+  /** the weight is [in, out] */
+  transposed?: boolean
+  dtype?: FloatDType
+}
+
+/** y = act(gate · (x Wᵀ) + bias) + residual + skip; x [M, in], weight [out, in]. The type of x is that of the product. */
+export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
+  const { bias, activation = 'none', residual, skip, gate, transposed = false, dtype = x.dtype as FloatDType } = options
+  return new Tensor(
+    native.linear(x.id, weight.id, {
+      bias: bias?.id,
+      gate: gate?.id,
+      residual: residual?.id,
+      skip: skip?.id,
+      transposed,
+      activation,
+      dtype,
+    }),
+  )
+}
+
+/** Layer normalisation over the last dimension (Ba et al. 2016), statistics in f32. */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor | undefined, eps: number, dtype: FloatDType = x.dtype as FloatDType): Tensor {
+  return new Tensor(native.layerNorm(x.id, weight.id, bias?.id ?? 0, eps, dtype))
+}
+
+/** Rows of several samples, one after the other: sample b owns rows [offsets[b], offsets[b+1]). */
+export interface Rows {
+  /** i32 [B+1] on the device */
+  offsets: Tensor
+  batch: number
+  maxTokens: number
+}
+
+/** Ragged multi-head attention: qkv [M, 3D] -> [M, D]; softmax scale 1/√K. */
+export function attention(qkv: Tensor, rows: Rows, options: { heads: number; causal?: boolean }): Tensor {
+  return new Tensor(native.attention(qkv.id, rows.offsets.id, options.heads, rows.maxTokens, options.causal ?? false))
+}
+
+/** pixels [B, C, H, W] -> [B·N, C·p·p], each row in (channel, row, column) order. */
+export function patchify(pixels: Tensor, patch: number, dtype: FloatDType): Tensor {
+  return new Tensor(native.patchify(pixels.id, patch, dtype))
+}
+
+/** Puts a class token before the patches of each sample and adds positions [N+1, D]: [B·N, D] -> [B·(N+1), D], f32. */
+export function classTokens(x: Tensor, cls: Tensor, position: Tensor, batch: number): Tensor {
+  return new Tensor(native.classTokens(x.id, cls.id, position.id, batch))
+}
+
+/** table[ids] + position[positions]: [M, D], f32. @throws E_INDEX (at the next await) for an id outside the table */
+export function tokenEmbed(ids: Tensor, positions: Tensor, table: Tensor, position: Tensor): Tensor {
+  return new Tensor(native.tokenEmbed(ids.id, positions.id, table.id, position.id))
+}
+
+/** Rows of x by index (i32): [M, D]. */
+export function gatherRows(x: Tensor, index: Tensor): Tensor {
+  return new Tensor(native.gatherRows(x.id, index.id))
+}
+
+/** y[i] = x[i] · factor[⌊i / repeat⌋ mod factors]; no gradient to the factors. */
+export function scaleRows(x: Tensor, factor: Tensor, repeat = 1): Tensor {
+  return new Tensor(native.scaleRows(x.id, factor.id, repeat))
+}
+
+/** Rows divided by their Euclidean norm, f32. */
+export function l2Normalize(x: Tensor): Tensor {
+  return new Tensor(native.l2Normalize(x.id))
+}
+
+export interface ContrastiveOptions {
+  /** i32 [N]: rows with equal labels are positives of each other */
+  labels: Tensor
+  /** f32 scalar: 1/τ, or with `logScale` its logarithm (CLIP's logit_scale) */
+  scale: Tensor
+  logScale?: boolean
+  margin?: number
+  epsilon?: number
+}
+
+/** Symmetric multi-positive contrastive loss of normalised features [N, P]; one N×N array. Scalar. */
+export function contrastive(image: Tensor, text: Tensor, options: ContrastiveOptions): Tensor {
+  const { labels, scale, logScale = false, margin = 0, epsilon = 0 } = options
+  return new Tensor(native.contrastive(image.id, text.id, labels.id, scale.id, logScale, margin, epsilon))
+}
+
+/** factor · Σ x, a scalar. */
+export const sum = (x: Tensor, factor = 1): Tensor => new Tensor(native.sum(x.id, factor))
+export const mean = (x: Tensor): Tensor => sum(x, 1 / x.count)
+export const add = (a: Tensor, b: Tensor, dtype: FloatDType = 'f32'): Tensor => new Tensor(native.add(a.id, b.id, dtype))
+export const multiply = (a: Tensor, b: Tensor, dtype: FloatDType = 'f32'): Tensor => new Tensor(native.multiply(a.id, b.id, dtype))
+/** s · x for a scalar tensor s. */
+export const scale = (x: Tensor, s: Tensor): Tensor => new Tensor(native.scale(x.id, s.id))
+export const reshape = (x: Tensor, shape: readonly number[]): Tensor => new Tensor(native.reshape(x.id, shape))
+/** Between f32, bf16 and f16, to nearest even. */
+export const cast = (x: Tensor, dtype: DType): Tensor => new Tensor(native.cast(x.id, dtype))
+/** (1 − t)·a + t·b in f32, rounded once. No gradient. */
+export const interpolate = (a: Tensor, b: Tensor, t: number, dtype: DType): Tensor => new Tensor(native.interpolate(a.id, b.id, t, dtype))
+/** Puts matrices of one width and type under each other: [Σ M, D]. */
+export const concatRows = (parts: readonly Tensor[]): Tensor => new Tensor(native.concatRows(parts.map((part) => part.id)))
