@@ -44,7 +44,10 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   }
   const pickle = [...names].sort().find((name) => PICKLES.has(extname(name)))
   if (pickle !== undefined) throw pickleError(join(path, pickle))
-  throw new CambiumError('E_NOT_FOUND', `${path}: expected model.safetensors, model.safetensors.index.json or open_clip_model.safetensors, got none of them`)
+  throw new CambiumError(
+    'E_NOT_FOUND',
+    `${path}: expected model.safetensors, model.safetensors.index.json or open_clip_model.safetensors, got none of them`,
+  )
 }
 
 async function openSingle(folder: string, path: string): Promise<Checkpoint> {
@@ -68,7 +71,8 @@ async function openSharded(folder: string, index: string): Promise<Checkpoint> {
     for (const [key, value] of file.metadata) metadata.set(key, value)
     for (const name of namesOf.get(shard) ?? []) {
       const tensor = file.tensors.get(name)
-      if (tensor === undefined) throw new CambiumError('E_SHARD_INDEX', `${join(folder, index)}: expected ${name} in ${shard}, got a shard without it`)
+      if (tensor === undefined)
+        throw new CambiumError('E_SHARD_INDEX', `${join(folder, index)}: expected ${name} in ${shard}, got a shard without it`)
       tensors.set(name, tensor)
     }
   }
@@ -109,7 +113,11 @@ export interface CheckpointWriteOptions extends WriteOptions {
 }
 
 /** Writes a checkpoint into an existing folder; returns the names of its files. What an older one of that stem left is removed last. */
-export async function writeCheckpoint(folder: string, tensors: readonly TensorToWrite[], options: CheckpointWriteOptions = {}): Promise<string[]> {
+export async function writeCheckpoint(
+  folder: string,
+  tensors: readonly TensorToWrite[],
+  options: CheckpointWriteOptions = {},
+): Promise<string[]> {
   const stem = options.stem ?? 'model'
   const shards = split(tensors, options.maxShardBytes ?? 5e9)
   const before = (await readdir(folder)).filter((name) => isOfStem(name, stem))

@@ -49,10 +49,25 @@ export function visionTokens(vision: Pick<ClipVisionConfig, 'imageSize' | 'patch
 
 const TOWER = { layer_norm_eps: 1e-5, hidden_act: 'quick_gelu', num_hidden_layers: 12 } as const
 const TEXT: JsonObject = {
-  ...TOWER, vocab_size: 49408, hidden_size: 512, intermediate_size: 2048, num_attention_heads: 8, max_position_embeddings: 77,
-  bos_token_id: 49406, eos_token_id: 49407, pad_token_id: 1,
+  ...TOWER,
+  vocab_size: 49408,
+  hidden_size: 512,
+  intermediate_size: 2048,
+  num_attention_heads: 8,
+  max_position_embeddings: 77,
+  bos_token_id: 49406,
+  eos_token_id: 49407,
+  pad_token_id: 1,
 }
-const VISION: JsonObject = { ...TOWER, hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 32, num_channels: 3 }
+const VISION: JsonObject = {
+  ...TOWER,
+  hidden_size: 768,
+  intermediate_size: 3072,
+  num_attention_heads: 12,
+  image_size: 224,
+  patch_size: 32,
+  num_channels: 3,
+}
 
 /** Reads `config.json` of a folder; undefined when there is none. Errors: E_CONFIG, E_UNSUPPORTED, E_IO. */
 export async function readClipConfig(folder: string): Promise<ClipConfig | undefined> {
@@ -103,14 +118,16 @@ function parseVision(object: JsonObject, where: string): ClipVisionConfig {
   const fields = new Fields(object, where)
   if (fields.get('num_channels') !== 3) fail('E_UNSUPPORTED', `${where}num_channels`, '3', fields.get('num_channels'))
   const vision = { ...parseTower(fields, where), imageSize: fields.integer('image_size', 0), patchSize: fields.integer('patch_size', 0) }
-  if (vision.patchSize > vision.imageSize) fail('E_CONFIG', `${where}patch_size`, `at most image_size ${vision.imageSize}`, vision.patchSize)
+  if (vision.patchSize > vision.imageSize)
+    fail('E_CONFIG', `${where}patch_size`, `at most image_size ${vision.imageSize}`, vision.patchSize)
   return vision
 }
 
 function parseTower(fields: Fields, where: string): TowerConfig {
   const hiddenSize = fields.integer('hidden_size', 0)
   const numAttentionHeads = fields.integer('num_attention_heads', 0)
-  if (hiddenSize % numAttentionHeads !== 0) fail('E_CONFIG', `${where}hidden_size`, `a multiple of num_attention_heads ${numAttentionHeads}`, hiddenSize)
+  if (hiddenSize % numAttentionHeads !== 0)
+    fail('E_CONFIG', `${where}hidden_size`, `a multiple of num_attention_heads ${numAttentionHeads}`, hiddenSize)
   const layerNormEps = fields.number('layer_norm_eps', 0)
   if (layerNormEps <= 0) fail('E_CONFIG', `${where}layer_norm_eps`, 'a positive number', layerNormEps)
   return {
@@ -132,17 +149,35 @@ export function parseHiddenAct(value: unknown, where: string): HiddenAct {
 /** The file that transformers reads for a config without one (a model that came in open_clip's form). */
 export function clipConfigToJson(config: Omit<ClipConfig, 'raw'>): JsonObject {
   const common = (tower: TowerConfig) => ({
-    hidden_size: tower.hiddenSize, intermediate_size: tower.intermediateSize, num_hidden_layers: tower.numHiddenLayers,
-    num_attention_heads: tower.numAttentionHeads, hidden_act: tower.hiddenAct, layer_norm_eps: tower.layerNormEps,
+    hidden_size: tower.hiddenSize,
+    intermediate_size: tower.intermediateSize,
+    num_hidden_layers: tower.numHiddenLayers,
+    num_attention_heads: tower.numAttentionHeads,
+    hidden_act: tower.hiddenAct,
+    layer_norm_eps: tower.layerNormEps,
     projection_dim: config.projectionDim,
   })
   const { text, vision } = config
   return {
-    architectures: ['CLIPModel'], model_type: 'clip', projection_dim: config.projectionDim, logit_scale_init_value: config.logitScaleInit,
+    architectures: ['CLIPModel'],
+    model_type: 'clip',
+    projection_dim: config.projectionDim,
+    logit_scale_init_value: config.logitScaleInit,
     text_config: {
-      ...common(text), model_type: 'clip_text_model', vocab_size: text.vocabSize, max_position_embeddings: text.maxPositionEmbeddings,
-      bos_token_id: text.bosTokenId, eos_token_id: text.eosTokenId, pad_token_id: text.padTokenId,
+      ...common(text),
+      model_type: 'clip_text_model',
+      vocab_size: text.vocabSize,
+      max_position_embeddings: text.maxPositionEmbeddings,
+      bos_token_id: text.bosTokenId,
+      eos_token_id: text.eosTokenId,
+      pad_token_id: text.padTokenId,
     },
-    vision_config: { ...common(vision), model_type: 'clip_vision_model', image_size: vision.imageSize, patch_size: vision.patchSize, num_channels: 3 },
+    vision_config: {
+      ...common(vision),
+      model_type: 'clip_vision_model',
+      image_size: vision.imageSize,
+      patch_size: vision.patchSize,
+      num_channels: 3,
+    },
   }
 }

@@ -34,10 +34,14 @@ const POSITION_IDS = /(^|\.)embeddings\.position_ids$/
 export function layoutNamed(name: LayoutName, options: { textPrefix?: '' | 'text.' } = {}): Layout {
   const ignores = (source: string) => POSITION_IDS.test(source)
   switch (name) {
-    case 'hf4': return { name, ignores, place: (canonical) => ({ source: canonical }) }
-    case 'hf-flat-text': return { name, ignores, place: (canonical) => withoutPrefix(canonical, 'text_model.') }
-    case 'hf-flat-vision': return { name, ignores, place: (canonical) => withoutPrefix(canonical, 'vision_model.') }
-    case 'open-clip': return openClip(options.textPrefix ?? '')
+    case 'hf4':
+      return { name, ignores, place: (canonical) => ({ source: canonical }) }
+    case 'hf-flat-text':
+      return { name, ignores, place: (canonical) => withoutPrefix(canonical, 'text_model.') }
+    case 'hf-flat-vision':
+      return { name, ignores, place: (canonical) => withoutPrefix(canonical, 'vision_model.') }
+    case 'open-clip':
+      return openClip(options.textPrefix ?? '')
   }
 }
 
@@ -52,7 +56,10 @@ export function detectLayout(names: Iterable<string>): Layout {
   if (all.has('embeddings.token_embedding.weight')) return layoutNamed('hf-flat-text')
   if (all.has('embeddings.patch_embedding.weight') && all.has('embeddings.class_embedding')) return layoutNamed('hf-flat-vision')
   const shown = [...all].slice(0, 5).join(', ')
-  throw new CambiumError('E_LAYOUT', `checkpoint: expected the tensor names of a CLIP (Hugging Face, OpenAI or open_clip), got ${all.size} others: ${shown}`)
+  throw new CambiumError(
+    'E_LAYOUT',
+    `checkpoint: expected the tensor names of a CLIP (Hugging Face, OpenAI or open_clip), got ${all.size} others: ${shown}`,
+  )
 }
 
 function withoutPrefix(canonical: string, prefix: string): Placement | undefined {
@@ -77,7 +84,11 @@ const OPEN_CLIP_FIXED: Readonly<Record<string, string>> = {
   'text_projection.weight': 'text_projection',
 }
 const OPEN_CLIP_PARTS: Readonly<Record<string, string>> = {
-  layer_norm1: 'ln_1', layer_norm2: 'ln_2', 'self_attn.out_proj': 'attn.out_proj', 'mlp.fc1': 'mlp.c_fc', 'mlp.fc2': 'mlp.c_proj',
+  layer_norm1: 'ln_1',
+  layer_norm2: 'ln_2',
+  'self_attn.out_proj': 'attn.out_proj',
+  'mlp.fc1': 'mlp.c_fc',
+  'mlp.fc2': 'mlp.c_proj',
 }
 const BLOCK = /^(vision|text)_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/
 const OPEN_CLIP_BUFFERS = new Set(['attn_mask', 'input_resolution', 'context_length', 'vocab_size'])

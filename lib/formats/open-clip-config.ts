@@ -9,9 +9,20 @@ import { Fields, type JsonObject, readJsonObject } from './json-fields.js'
 
 const HEAD_WIDTH = 64
 /** Parts of open_clip that change the forward pass and that no CLIP of transformers has. */
-const UNSUPPORTED_VISION = ['timm_model_name', 'attentional_pool', 'no_ln_pre', 'ls_init_value', 'pos_embed_type', 'patch_dropout', 'output_tokens']
+const UNSUPPORTED_VISION = [
+  'timm_model_name',
+  'attentional_pool',
+  'no_ln_pre',
+  'ls_init_value',
+  'pos_embed_type',
+  'patch_dropout',
+  'output_tokens',
+]
 const UNSUPPORTED_TEXT = ['hf_model_name', 'ls_init_value', 'embed_cls', 'no_causal_mask', 'final_ln_after_pool', 'mlp_ratio']
-const HARMLESS = new Map<string, unknown>([['pos_embed_type', 'learnable'], ['mlp_ratio', 4]])
+const HARMLESS = new Map<string, unknown>([
+  ['pos_embed_type', 'learnable'],
+  ['mlp_ratio', 4],
+])
 
 export interface OpenClipConfig {
   readonly hiddenAct: HiddenAct
@@ -30,13 +41,19 @@ export async function readOpenClipConfig(folder: string): Promise<OpenClipConfig
 
 export function parseOpenClipConfig(raw: JsonObject, what = 'open_clip_config.json'): OpenClipConfig {
   const root = new Fields(raw, `${what}: `)
-  const model = new Fields(root.objectAt('model_cfg') ?? fail('E_CONFIG', `${what}: model_cfg`, 'an object', undefined), `${what}: model_cfg.`)
+  const model = new Fields(
+    root.objectAt('model_cfg') ?? fail('E_CONFIG', `${what}: model_cfg`, 'an object', undefined),
+    `${what}: model_cfg.`,
+  )
   const vision = new Fields(model.objectAt('vision_cfg') ?? {}, `${what}: vision_cfg.`)
   const text = new Fields(model.objectAt('text_cfg') ?? {}, `${what}: text_cfg.`)
   refuse(vision, UNSUPPORTED_VISION, `${what}: vision_cfg`)
   refuse(text, UNSUPPORTED_TEXT, `${what}: text_cfg`)
   if (Array.isArray(vision.get('layers'))) fail('E_UNSUPPORTED', `${what}: vision_cfg.layers`, 'the depth of a ViT', vision.get('layers'))
-  for (const [fields, where, known] of [[vision, 'vision_cfg', 'tok'], [text, 'text_cfg', 'argmax']] as const) {
+  for (const [fields, where, known] of [
+    [vision, 'vision_cfg', 'tok'],
+    [text, 'text_cfg', 'argmax'],
+  ] as const) {
     const pool = fields.get('pool_type') ?? known
     if (pool !== known) fail('E_UNSUPPORTED', `${what}: ${where}.pool_type`, known, pool)
   }
@@ -67,7 +84,10 @@ export function inferClipConfig(
 ): ClipConfig {
   const act = hiddenAct ?? given?.hiddenAct
   if (act === undefined) {
-    throw new CambiumError('E_CONFIG', 'hiddenAct: expected quick_gelu (weights of OpenAI, DFN, MetaCLIP) or gelu (most of LAION), got neither this option nor open_clip_config.json nor config.json')
+    throw new CambiumError(
+      'E_CONFIG',
+      'hiddenAct: expected quick_gelu (weights of OpenAI, DFN, MetaCLIP) or gelu (most of LAION), got neither this option nor open_clip_config.json nor config.json',
+    )
   }
   const side = (name: string, axis: number) =>
     shapes.get(name)?.[axis] ?? fail('E_CHECKPOINT', name, 'a tensor of that name, to tell the size of the model', undefined)
@@ -80,21 +100,34 @@ export function inferClipConfig(
     projectionDim: side('visual.proj', 1),
     logitScaleInit: 2.6592,
     text: {
-      ...common, hiddenSize: textWidth, intermediateSize: side('transformer.resblocks.0.mlp.c_fc.weight', 0),
-      numHiddenLayers: depth(shapes, 'transformer.resblocks.'), numAttentionHeads: given?.textHeads ?? heads(textWidth, HEAD_WIDTH, 'text'),
-      vocabSize, maxPositionEmbeddings: side('positional_embedding', 0), bosTokenId: vocabSize - 2, eosTokenId: vocabSize - 1, padTokenId: 0,
+      ...common,
+      hiddenSize: textWidth,
+      intermediateSize: side('transformer.resblocks.0.mlp.c_fc.weight', 0),
+      numHiddenLayers: depth(shapes, 'transformer.resblocks.'),
+      numAttentionHeads: given?.textHeads ?? heads(textWidth, HEAD_WIDTH, 'text'),
+      vocabSize,
+      maxPositionEmbeddings: side('positional_embedding', 0),
+      bosTokenId: vocabSize - 2,
+      eosTokenId: vocabSize - 1,
+      padTokenId: 0,
     },
     vision: {
-      ...common, hiddenSize: visionWidth, intermediateSize: side('visual.transformer.resblocks.0.mlp.c_fc.weight', 0),
-      numHiddenLayers: depth(shapes, 'visual.transformer.resblocks.'), numAttentionHeads: heads(visionWidth, given?.visionHeadWidth ?? HEAD_WIDTH, 'vision'),
-      imageSize: Math.round(Math.sqrt(side('visual.positional_embedding', 0) - 1)) * patchSize, patchSize,
+      ...common,
+      hiddenSize: visionWidth,
+      intermediateSize: side('visual.transformer.resblocks.0.mlp.c_fc.weight', 0),
+      numHiddenLayers: depth(shapes, 'visual.transformer.resblocks.'),
+      numAttentionHeads: heads(visionWidth, given?.visionHeadWidth ?? HEAD_WIDTH, 'vision'),
+      imageSize: Math.round(Math.sqrt(side('visual.positional_embedding', 0) - 1)) * patchSize,
+      patchSize,
     },
   }
   return { ...config, raw: clipConfigToJson(config) }
 }
 
 function heads(width: number, headWidth: number, tower: string): number {
-  return width % headWidth === 0 ? width / headWidth : fail('E_CONFIG', `${tower} width`, `a multiple of the head width ${headWidth}`, width)
+  return width % headWidth === 0
+    ? width / headWidth
+    : fail('E_CONFIG', `${tower} width`, `a multiple of the head width ${headWidth}`, width)
 }
 
 function depth(shapes: ReadonlyMap<string, unknown>, prefix: string): number {

@@ -6,7 +6,7 @@
  * Each broken rule has its own code, `E_SAFETENSORS_…`, named in the table of `SafetensorsRule`.
  */
 import { CambiumError } from '../errors.js'
-import { DTYPE_BITS, type DiskDtype, isDiskDtype } from './dtype.js'
+import { type DiskDtype, DTYPE_BITS, isDiskDtype } from './dtype.js'
 import { parseStrictJson, type StrictJson, StrictJsonError } from './strict-json.js'
 
 /** The largest header that the format allows, in bytes. */
@@ -143,7 +143,14 @@ function placeTensors(infos: RawInfo[], start: number, fileSize: number, what: s
     const count = countElements(info, where)
     // All this fits into 2^53 once the end of the file has been checked; until then it is not used.
     const shape = info.shape.map(Number)
-    tensors.set(info.name, { name: info.name, dtype: info.dtype, shape, count: Number(count), offset: start + Number(info.begin), bytes: Number(info.end - info.begin) })
+    tensors.set(info.name, {
+      name: info.name,
+      dtype: info.dtype,
+      shape,
+      count: Number(count),
+      offset: start + Number(info.begin),
+      bytes: Number(info.end - info.begin),
+    })
   }
   const end = BigInt(start) + reached
   if (end !== BigInt(fileSize)) reject('INCOMPLETE', what, `a file of ${end} bytes, as its header says`, `${fileSize}`)

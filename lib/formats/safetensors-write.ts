@@ -4,7 +4,7 @@
  */
 import { CambiumError } from '../errors.js'
 import { AtomicFile } from './atomic-file.js'
-import { DTYPE_BITS, type DiskDtype } from './dtype.js'
+import { type DiskDtype, DTYPE_BITS } from './dtype.js'
 import { MAX_HEADER_BYTES } from './safetensors-header.js'
 
 /** A tensor to write. `data`: its bytes, row-major and little-endian, or a function that gives them when their turn comes. */
@@ -25,7 +25,10 @@ export interface WriteOptions {
 export function tensorBytes(tensor: Pick<TensorToWrite, 'name' | 'dtype' | 'shape'>): number {
   const bits = tensor.shape.reduce((product, side) => product * side, DTYPE_BITS[tensor.dtype])
   if (!tensor.shape.every((side) => Number.isSafeInteger(side) && side >= 0) || !Number.isSafeInteger(bits) || bits % 8 !== 0) {
-    throw new CambiumError('E_SHAPE', `${tensor.name}: expected a shape of whole bytes below 2^53, got [${tensor.shape}] of ${tensor.dtype}`)
+    throw new CambiumError(
+      'E_SHAPE',
+      `${tensor.name}: expected a shape of whole bytes below 2^53, got [${tensor.shape}] of ${tensor.dtype}`,
+    )
   }
   return bits / 8
 }
@@ -42,7 +45,10 @@ export async function writeSafetensors(path: string, tensors: readonly TensorToW
       const bytes = typeof tensor.data === 'function' ? await tensor.data() : tensor.data
       const expected = tensorBytes(tensor)
       if (bytes.byteLength !== expected) {
-        throw new CambiumError('E_SHAPE', `${tensor.name}: expected ${expected} bytes for [${tensor.shape}] of ${tensor.dtype}, got ${bytes.byteLength}`)
+        throw new CambiumError(
+          'E_SHAPE',
+          `${tensor.name}: expected ${expected} bytes for [${tensor.shape}] of ${tensor.dtype}, got ${bytes.byteLength}`,
+        )
       }
       await file.write(bytes)
     }
@@ -64,12 +70,15 @@ function encodeHeader(sorted: readonly TensorToWrite[], metadata: Readonly<Recor
     if (seen.has(tensor.name)) throw new CambiumError('E_DUPLICATE', `${tensor.name}: expected each tensor once, got it again`)
     seen.add(tensor.name)
     const end = offset + tensorBytes(tensor)
-    entries.push(`${JSON.stringify(tensor.name)}:${JSON.stringify({ dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] })}`)
+    entries.push(
+      `${JSON.stringify(tensor.name)}:${JSON.stringify({ dtype: tensor.dtype, shape: tensor.shape, data_offsets: [offset, end] })}`,
+    )
     offset = end
   }
   const json = new TextEncoder().encode(`{${entries.join(',')}}`)
   const length = Math.ceil(json.byteLength / 8) * 8
-  if (length > MAX_HEADER_BYTES) throw new CambiumError('E_SHAPE', `safetensors: expected a header of at most ${MAX_HEADER_BYTES} bytes, got ${length}`)
+  if (length > MAX_HEADER_BYTES)
+    throw new CambiumError('E_SHAPE', `safetensors: expected a header of at most ${MAX_HEADER_BYTES} bytes, got ${length}`)
   const bytes = new Uint8Array(8 + length).fill(0x20)
   new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true)
   bytes.set(json, 8)

@@ -7,7 +7,11 @@ export type StrictJson = string | bigint | number | boolean | null | StrictJson[
 
 /** What is wrong and where; `duplicateKey` is set when the text is JSON but for a repeated key. */
 export class StrictJsonError extends Error {
-  constructor(message: string, readonly position: number, readonly duplicateKey?: string) {
+  constructor(
+    message: string,
+    readonly position: number,
+    readonly duplicateKey?: string,
+  ) {
     super(`${message} at character ${position}`)
   }
 }
@@ -37,13 +41,20 @@ class Reader {
     if (depth > MAX_DEPTH) throw this.error(`expected at most ${MAX_DEPTH} levels`)
     this.space()
     switch (this.text[this.at]) {
-      case '{': return this.object(depth)
-      case '[': return this.array(depth)
-      case '"': return this.string()
-      case 't': return this.word('true', true)
-      case 'f': return this.word('false', false)
-      case 'n': return this.word('null', null)
-      default: return this.number()
+      case '{':
+        return this.object(depth)
+      case '[':
+        return this.array(depth)
+      case '"':
+        return this.string()
+      case 't':
+        return this.word('true', true)
+      case 'f':
+        return this.word('false', false)
+      case 'n':
+        return this.word('null', null)
+      default:
+        return this.number()
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import { CambiumError } from '../errors.js'
 import type { Shape } from './clip-tensors.js'
-import { type DiskDtype, isReadableDtype, DTYPE_BITS } from './dtype.js'
+import { type DiskDtype, DTYPE_BITS, isReadableDtype } from './dtype.js'
 import type { Layout, Placement } from './layouts.js'
 import { nearestName } from './nearest-name.js'
 import type { StoredTensor } from './safetensors-read.js'
@@ -79,7 +79,8 @@ function readOf(name: string, shape: Shape, placement: Placement, source: Stored
   if (!scalar && !sameShape(expected, source.shape)) {
     throw new CambiumError('E_SHAPE', `${source.name}: expected shape [${expected}], got [${source.shape}] in ${source.path}`)
   }
-  if (!isReadableDtype(source.dtype)) throw new CambiumError('E_DTYPE', `${source.name}: expected F32, F16, BF16 or F64, got ${source.dtype}`)
+  if (!isReadableDtype(source.dtype))
+    throw new CambiumError('E_DTYPE', `${source.name}: expected F32, F16, BF16 or F64, got ${source.dtype}`)
   const count = shape.reduce((product, side) => product * side, 1)
   const skipped = (placement.rows?.index ?? 0) * count * (DTYPE_BITS[source.dtype] / 8)
   const read = { name, shape, count, source, offset: source.offset + skipped }
@@ -104,9 +105,13 @@ function mismatch(missing: readonly string[], unexpected: readonly StoredTensor[
   })
   lines.push(...names.slice(0, 8).map((name) => `  unexpected ${name}`))
   const counts = `${missing.length} missing and ${names.length} unexpected`
-  return new CambiumError('E_CHECKPOINT', `checkpoint: expected the tensors that the configuration asks for (layout ${layout.name}), got ${counts}:\n${lines.join('\n')}`, {
-    details: { missing, unexpected: names },
-  })
+  return new CambiumError(
+    'E_CHECKPOINT',
+    `checkpoint: expected the tensors that the configuration asks for (layout ${layout.name}), got ${counts}:\n${lines.join('\n')}`,
+    {
+      details: { missing, unexpected: names },
+    },
+  )
 }
 
 /**
@@ -119,7 +124,12 @@ export function planWrites(layout: Layout, shapes: ReadonlyMap<string, Shape>): 
     const placement = layout.place(name)
     if (placement === undefined) throw new CambiumError('E_CHECKPOINT', `${name}: expected a tensor that layout ${layout.name} can hold`)
     const { index, of } = placement.rows ?? { index: 0, of: 1 }
-    const entry = packed.get(placement.source) ?? { shape: sourceShape(shape, placement), parts: [], of, transpose: placement.transpose === true }
+    const entry = packed.get(placement.source) ?? {
+      shape: sourceShape(shape, placement),
+      parts: [],
+      of,
+      transpose: placement.transpose === true,
+    }
     entry.parts[index] = name
     packed.set(placement.source, entry)
   }
