@@ -3,8 +3,6 @@
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than a register pass between always-inlined functions only
-
 namespace cambium {
 namespace CAMBIUM_LEVEL {
 
@@ -71,7 +69,7 @@ inline void for_rows(int64_t m, int64_t d, const F& f) {
 
 CAMBIUM_INLINE vd widen_double(vf x) { return __builtin_convertvector(x, vd); }
 
-CAMBIUM_INLINE double sum_double(vd x) {
+CAMBIUM_INLINE double sum_double(const vd& x) {
   double total = 0;
   for (int i = 0; i < W; ++i) total += x[i];
   return total;

@@ -1,0 +1,10 @@
+// The groups of native op checks that ops_test runs.
+#pragma once
+
+namespace cambium_test {
+void linear_tests();
+void attention_tests();
+void rows_tests();
+void contrastive_tests();
+void elements_tests();
+}  // namespace cambium_test
