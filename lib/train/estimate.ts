@@ -1,0 +1,193 @@
+/**
+ * What a training run will take, told before it starts: bytes and floating-point operations from the sizes of the model and
+ * the batch. The model of a step is the one that this library runs (a f32 residual stream kept twice a block, what products
+ * need in the operand type, nothing kept for frozen weights); the trainer replaces the time by a measured one after its first
+ * steps. Counts of operations: one multiply-add is two; a layer is 24 D² + 4 N D per token forward (a feed-forward of 4 D).
+ */
+import os from 'node:os'
+import { CambiumError } from '../errors.js'
+import type { ClipConfig, TowerConfig } from '../formats/hf-config.js'
+import { visionTokens } from '../formats/hf-config.js'
+import type { FloatDType } from '../native.js'
+
+export interface TrainingShape {
+  config: Pick<ClipConfig, 'vision' | 'text' | 'projectionDim'>
+  /** 'full' trains every weight of the backbone. */
+  method: 'r-adapter' | 'full'
+  /** Rank of R-Adapter's factors; absent: full rank, D × D. */
+  rank?: number
+  /** Images of one optimizer step, B. */
+  batch: number
+  /** Micro-batches that B is cut into. Default 1. */
+  accumulate?: number
+  /** Type of the operands of products. */
+  dtype: FloatDType
+  /** Tokens of the longest prompt. Default: the model's context. */
+  textTokens?: number
+  /** Different prompts of a micro-batch at most (equal ones are encoded once). Default: one an image. */
+  texts?: number
+  /** Probability of dropping an adapter in a step. Default 0. */
+  drop?: number
+  /** An average of the trained parameters is kept. Default true. */
+  ema?: boolean
+  /** Batches of pixels decoded ahead. Default 2. */
+  prefetch?: number
+}
+
+export interface TrainingEstimate {
+  readonly parameters: number
+  readonly trainable: number
+  /** Bytes by purpose; `total` is their sum. */
+  readonly memory: {
+    readonly weights: number
+    readonly optimizer: number
+    readonly activations: number
+    readonly data: number
+    readonly base: number
+    readonly total: number
+  }
+  /** Floating-point operations of one optimizer step. */
+  readonly flopsPerStep: number
+}
+
+/** Node, the core, the decoder and their code. */
+const BASE_BYTES = 120e6
+
+/** @throws E_OPTION when the batch cannot be cut into `accumulate` parts */
+export function estimateTraining(shape: TrainingShape): TrainingEstimate {
+  const { config, batch, accumulate = 1 } = shape
+  const micro = batch / accumulate
+  if (!Number.isInteger(micro) || micro < 1) {
+    throw new CambiumError('E_OPTION', `accumulate: expected a divisor of the batch ${batch}, got ${accumulate}`)
+  }
+  const towers = towersOf(shape, micro)
+  const embeddings = outside(config)
+  const inLayers = sum(towers.map(({ tower }) => tower.numHiddenLayers * layerParameters(tower)))
+  const parameters = inLayers + embeddings
+  const trainable = shape.method === 'full' ? parameters : sum(towers.map(({ tower }) => adapterParameters(tower, shape.rank)))
+  const parts = {
+    weights: weightBytes(shape, inLayers, embeddings),
+    optimizer: trainable * 4 * (shape.ema === false ? 4 : 5) + (shape.method === 'full' ? 0 : trainable * packedBytes(shape)),
+    activations: sum(towers.map((t) => activationBytes(shape, t))) + 4 * batch ** 2 + 8 * 4 * batch * config.projectionDim,
+    data: ((shape.prefetch ?? 2) + 1) * micro * 3 * config.vision.imageSize ** 2 * 4 + (accumulate > 1 ? batch * 3 * config.vision.imageSize ** 2 * 4 : 0),
+    base: BASE_BYTES,
+  }
+  const flopsPerStep = accumulate * sum(towers.map((t) => towerFlops(shape, t, accumulate > 1))) + 3 * 2 * batch ** 2 * config.projectionDim * 2
+  return { parameters, trainable, memory: { ...parts, total: sum(Object.values(parts)) }, flopsPerStep }
+}
+
+interface TowerLoad {
+  readonly tower: TowerConfig
+  /** Tokens of one sample, N, and samples of a micro-batch. */
+  readonly tokens: number
+  readonly samples: number
+  /** Weights of the first projection that take part in products (patches; a table costs none). */
+  readonly embedProduct: number
+}
+
+function towersOf({ config, textTokens, texts }: TrainingShape, micro: number): TowerLoad[] {
+  const { vision, text } = config
+  return [
+    { tower: vision, tokens: visionTokens(vision), samples: micro, embedProduct: 3 * vision.patchSize ** 2 * vision.hiddenSize },
+    {
+      tower: text,
+      tokens: Math.min(textTokens ?? text.maxPositionEmbeddings, text.maxPositionEmbeddings),
+      samples: Math.min(texts ?? micro, micro),
+      embedProduct: 0,
+    },
+  ]
+}
+
+function linearParameters({ hiddenSize: width, intermediateSize: inner }: TowerConfig): number {
+  return 4 * width ** 2 + 2 * width * inner
+}
+
+/** Weights and biases of a block: four projections, two feed-forward layers, two norms. */
+function layerParameters(tower: TowerConfig): number {
+  return linearParameters(tower) + 9 * tower.hiddenSize + tower.intermediateSize
+}
+
+function adapterParameters({ hiddenSize: width, numHiddenLayers: layers }: TowerConfig, rank?: number): number {
+  return layers * 2 * (rank === undefined ? width ** 2 : 2 * width * rank)
+}
+
+/** What is not in a block: embeddings, positions, outer norms, projections, logit scale. */
+function outside({ vision, text, projectionDim }: TrainingShape['config']): number {
+  const seen = (3 * vision.patchSize ** 2 + visionTokens(vision) + 1 + 4 + projectionDim) * vision.hiddenSize
+  return seen + (text.vocabSize + text.maxPositionEmbeddings + 2 + projectionDim) * text.hiddenSize + 1
+}
+
+const bytesOf = (dtype: FloatDType): number => (dtype === 'bf16' ? 2 : 4)
+
+/** Packed for the forward product and for the one of dX. */
+const packedBytes = ({ dtype }: TrainingShape): number => 2 * bytesOf(dtype)
+
+function weightBytes(shape: TrainingShape, inLayers: number, embeddings: number): number {
+  const stored = shape.method === 'full' ? 4 : bytesOf(shape.dtype)
+  return inLayers * (stored + packedBytes(shape)) + embeddings * stored
+}
+
+/** What a block keeps for backward, per token; and what is alive at once beside it while one block is worked on. */
+function activationBytes(shape: TrainingShape, { tower, tokens, samples }: TowerLoad): number {
+  const { hiddenSize: width, intermediateSize: inner, numAttentionHeads: heads, numHiddenLayers: layers } = tower
+  const size = bytesOf(shape.dtype)
+  const common = 2 * 4 * width + size * (3 * width + width + inner) + 4 * heads + 4 * 4
+  const adapted = size * (2 * width + (shape.rank === undefined ? 0 : 2 * shape.rank))
+  const trained = size * (2 * width + inner)
+  const kept = common + (shape.method === 'full' ? trained : adapted)
+  const working = 3 * 4 * width + size * (3 * width + 2 * inner)
+  return samples * tokens * (layers * kept + working)
+}
+
+/**
+ * Forward and backward of one micro-batch. Backward of a frozen product is one product (dX), of a trained one two; attention's
+ * is 2.5 times its forward (scores are computed again). Contrastive accumulation runs each forward once more.
+ */
+function towerFlops(shape: TrainingShape, { tower, tokens, samples, embedProduct }: TowerLoad, twice: boolean): number {
+  const { hiddenSize: width, numHiddenLayers: layers } = tower
+  const linear = layers * 2 * linearParameters(tower)
+  const attention = layers * 4 * tokens * width
+  const adapters = shape.method === 'full' ? 0 : (1 - (shape.drop ?? 0)) * 2 * adapterParameters(tower, shape.rank)
+  const forward = linear + attention + adapters
+  const backward = linear * (shape.method === 'full' ? 2 : 1) + 2.5 * attention + 2 * adapters
+  const embed = 2 * embedProduct * (shape.method === 'full' ? 2 : 1)
+  return samples * (tokens * (forward * (twice ? 2 : 1) + backward) + (tokens - 1) * embed)
+}
+
+/** Bytes this process may still take: free memory, and what is left of a container's limit. */
+export function availableMemory(): number {
+  const limit = process.constrainedMemory?.() ?? 0
+  const own = limit > 0 && limit < os.totalmem() ? limit - process.memoryUsage.rss() : Number.POSITIVE_INFINITY
+  return Math.max(0, Math.min(os.freemem(), own))
+}
+
+/**
+ * Throws E_MEMORY when a run cannot fit, with the least `accumulate` that would.
+ * @param limit bytes: the user's budget, or {@link availableMemory}
+ */
+export function requireMemory(shape: TrainingShape, limit: number, name = 'available memory'): TrainingEstimate {
+  const estimate = estimateTraining(shape)
+  const { total, ...parts } = estimate.memory
+  if (total <= limit) return estimate
+  const fits = divisorsAbove(shape.batch, shape.accumulate ?? 1).find((k) => estimateTraining({ ...shape, accumulate: k }).memory.total <= limit)
+  const list = Object.entries(parts).map(([part, bytes]) => `${part} ${formatBytes(bytes)}`)
+  const advice = fits === undefined ? 'a smaller model or image size is needed' : `accumulate ${fits} would fit and give the same result`
+  throw new CambiumError('E_MEMORY', `memory: expected at most ${formatBytes(limit)} (${name}), got about ${formatBytes(total)} (${list.join(', ')}); ${advice}`, {
+    details: { limit, estimate, accumulate: fits },
+  })
+}
+
+function divisorsAbove(batch: number, least: number): number[] {
+  return Array.from({ length: batch }, (_, i) => i + 1).filter((k) => k > least && batch % k === 0)
+}
+
+/** 1.5 GB, 12 MB: decimal units, as disks and registries use. */
+export function formatBytes(bytes: number): string {
+  const power = bytes < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3))
+  const value = bytes / 1000 ** power
+  return `${power === 0 || value >= 100 ? Math.round(value) : value.toPrecision(2)} ${['B', 'kB', 'MB', 'GB', 'TB'][power]}`
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
