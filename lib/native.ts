@@ -50,10 +50,10 @@ export interface ProductRequest {
 }
 
 export interface ImagePlan {
-  box?: number[]
-  resize: number[]
+  box?: readonly number[]
+  resize: readonly number[]
   resample: string
-  crop?: number[]
+  crop?: readonly number[]
   flip?: boolean
   rescale?: number
   mean: readonly number[]

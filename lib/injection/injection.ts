@@ -1,0 +1,37 @@
+// The seam: a model is a pure function of (weights, injection). What a method adds, it adds at the points named here.
+import type { Rows } from '../ops.js'
+import type { Parameter, Tensor } from '../tensor.js'
+
+export type Tower = 'vision' | 'text'
+
+/** Rows of a batch with what some points ask for beside the offsets. */
+export interface TokenRows extends Rows {
+  /** i32 [M]: the position of each row in its sample */
+  readonly positions: Tensor
+}
+
+/**
+ * A map after a sublayer, before its residual add: z [M, D] (the sublayer's output, compute type) and the residual
+ * stream [M, D] (f32) to residual + h(z), f32. R-Adapter's point.
+ */
+export type SerialMap = (z: Tensor, residual: Tensor, rows: TokenRows) => Tensor
+
+/** What is added in one block. An absent entry costs nothing. */
+export interface LayerInjection {
+  readonly afterAttention?: SerialMap
+  readonly afterFeedForward?: SerialMap
+}
+
+export interface Injection {
+  layer(tower: Tower, index: number): LayerInjection | undefined
+}
+
+/** The part of a method that a trainer works with. */
+export interface Method extends Injection {
+  /** what the optimizer updates */
+  readonly parameters: readonly Parameter[]
+  /** true where weight decay applies: tensors with two or more dimensions, unless the paper says otherwise */
+  decays(parameter: Parameter): boolean
+  /** Draws what is random in one optimizer step (gates), keyed by (seed, step): the same for every micro-batch. */
+  draw(seed: number, step: number): void
+}

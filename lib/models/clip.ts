@@ -1,0 +1,213 @@
+// CLIP (Radford et al. 2021): two towers of pre-norm blocks, config + weights -> features.
+import { CambiumError } from '../errors.js'
+import { openCheckpoint } from '../formats/checkpoint.js'
+import { clipTensors } from '../formats/clip-tensors.js'
+import { type ClipConfig, readClipConfig, type TowerConfig } from '../formats/hf-config.js'
+import { detectLayout, type LayoutName, layoutNamed } from '../formats/layouts.js'
+import { ImagePreprocessor } from '../formats/preprocessor.js'
+import { ClipTokenizer } from '../formats/tokenizer.js'
+import { mapWeights } from '../formats/weight-map.js'
+import type { Injection, TokenRows, Tower } from '../injection/injection.js'
+import { type FloatDType, native } from '../native.js'
+import { norm } from '../nn/norm.js'
+import { type BlockOptions, type BlockWeights, transformerBlock } from '../nn/transformer-block.js'
+import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
+import { Parameter, scope, Tensor } from '../tensor.js'
+import { interpolatePositions } from './position-grid.js'
+import { type TextOptions, textBatch } from './text-batch.js'
+import { Weights } from './weights.js'
+
+export interface ClipOptions {
+  /** operands of products; default bf16 where the CPU multiplies it natively, else f32 */
+  dtype?: FloatDType
+  /** another image side than the checkpoint's: position embeddings are interpolated (bicubic) */
+  imageSize?: number
+  /** names in the file; detected when absent */
+  layout?: LayoutName
+  /** centre crop by Hugging Face's rule (default) or OpenAI's */
+  crop?: 'hf' | 'openai'
+}
+
+/** What the default of `dtype` is on this machine. */
+export function defaultDtype(): FloatDType {
+  return ['avx512_bf16', 'amx'].includes(native.backendInfo().level) ? 'bf16' : 'f32'
+}
+
+export class Clip {
+  private readonly blocks: Record<Tower, BlockWeights[]>
+  private readonly options: Record<Tower, BlockOptions>
+
+  private constructor(
+    readonly folder: string,
+    readonly config: ClipConfig,
+    readonly weights: Weights,
+    readonly dtype: FloatDType,
+    readonly preprocessor: ImagePreprocessor,
+    private readonly maybeTokenizer: ClipTokenizer | undefined,
+  ) {
+    this.blocks = { vision: this.blocksOf('vision', config.vision), text: this.blocksOf('text', config.text) }
+    this.options = { vision: this.optionsOf(config.vision, false), text: this.optionsOf(config.text, true) }
+  }
+
+  /**
+   * Loads a checkpoint folder: Hugging Face's form, or OpenAI/open_clip names.
+   * @throws E_NOT_FOUND, E_PICKLE, E_CONFIG, E_CHECKPOINT (missing and unexpected tensors), E_SHAPE, E_SAFETENSORS_…
+   */
+  static async load(folder: string, options: ClipOptions = {}): Promise<Clip> {
+    const { dtype = defaultDtype() } = options
+    const checkpoint = await openCheckpoint(folder)
+    const found = await readClipConfig(checkpoint.folder)
+    if (!found) throw new CambiumError('E_CONFIG', `${folder}: expected config.json, got none`)
+    const config = options.imageSize ? withImageSize(found, options.imageSize) : found
+    const layout = options.layout ? layoutNamed(options.layout) : detectLayout(checkpoint.tensors.keys())
+    const map = mapWeights(checkpoint.tensors, clipTensors(found), layout)
+    const weights = await Weights.load(checkpoint, map, dtype)
+    if (config !== found) await resizePositions(weights, config.vision)
+    const resized = config !== found ? ImagePreprocessor.clip(config.vision.imageSize, { crop: options.crop }) : undefined
+    const preprocessor = resized ?? (await ImagePreprocessor.load(checkpoint.folder, config.vision.imageSize, { crop: options.crop }))
+    const tokenizer = await ClipTokenizer.load(checkpoint.folder).catch((error: CambiumError) => {
+      if (error.code === 'E_NOT_FOUND') return undefined
+      throw error
+    })
+    return new Clip(checkpoint.folder, config, weights, dtype, preprocessor, tokenizer)
+  }
+
+  /** @throws E_NOT_FOUND when the folder has none */
+  get tokenizer(): ClipTokenizer {
+    if (!this.maybeTokenizer) throw new CambiumError('E_NOT_FOUND', `${this.folder}: expected tokenizer.json, or vocab.json and merges.txt, got neither`)
+    return this.maybeTokenizer
+  }
+
+  /** Token ids of texts, cut to the context length. */
+  tokenize(texts: readonly string[]): number[][] {
+    return this.tokenizer.encode(texts, { maxLength: this.config.text.maxPositionEmbeddings })
+  }
+
+  /**
+   * Image features before normalisation. Synchronous: queues the work.
+   * @param pixels f32 [B, 3, S, S], preprocessed
+   * @returns f32 [B, P]
+   * @throws E_SHAPE when S is not the model's image size
+   */
+  encodeImage(pixels: Tensor, injection?: Injection): Tensor {
+    const { imageSize, patchSize, layerNormEps: eps } = this.config.vision
+    const [batch, , height, width] = pixels.shape
+    if (height !== imageSize || width !== imageSize)
+      throw new CambiumError('E_SHAPE', `pixels: expected [B, 3, ${imageSize}, ${imageSize}], got [${pixels.shape.join(', ')}]`)
+    return scope(() => {
+      const get = (name: string) => this.weights.get(`vision_model.${name}`)
+      const patches = linear(patchify(pixels, patchSize, this.dtype), get('embeddings.patch_embedding.weight'), { dtype: 'f32' })
+      const embedded = classTokens(patches, get('embeddings.class_embedding'), get('embeddings.position_embedding.weight'), batch)
+      const tokens = embedded.shape[0] / batch
+      const rows = equalRows(batch, tokens)
+      const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
+      const x = this.run('vision', start, rows, injection)
+      const pooled = gatherRows(x, Tensor.from(Int32Array.from({ length: batch }, (_, b) => b * tokens), [batch], 'i32'))
+      return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weights.get('visual_projection.weight'), { dtype: 'f32' })
+    })
+  }
+
+  /**
+   * Text features before normalisation, one row per entry. Synchronous.
+   * @param tokens ids of each text with its start and end token, padded or not
+   * @returns f32 [N, P]
+   */
+  encodeText(tokens: readonly (readonly number[])[], injection?: Injection, options: TextOptions = {}): Tensor {
+    const { maxPositionEmbeddings, eosTokenId, layerNormEps: eps } = this.config.text
+    const batch = textBatch(tokens, maxPositionEmbeddings, eosTokenId, options)
+    return scope(() => {
+      const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')
+      const positions = i32(batch.positions)
+      const embeddings = 'text_model.embeddings'
+      const x = tokenEmbed(
+        i32(batch.ids),
+        positions,
+        this.weights.get(`${embeddings}.token_embedding.weight`),
+        this.weights.get(`${embeddings}.position_embedding.weight`),
+      )
+      const rows = { offsets: i32(batch.offsets), positions, batch: batch.pooled.length, maxTokens: batch.maxTokens }
+      const pooled = gatherRows(this.run('text', x, rows, injection), i32(batch.pooled))
+      const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), eps, 'f32')
+      const features = linear(normed, this.weights.get('text_projection.weight'), { dtype: 'f32' })
+      return batch.index ? gatherRows(features, i32(batch.index)) : features
+    })
+  }
+
+  /** ln of the inverse temperature, [1]. */
+  get logitScale(): Parameter {
+    return this.weights.get('logit_scale')
+  }
+
+  dispose(): void {
+    this.weights.dispose()
+  }
+
+  private run(tower: Tower, x: Tensor, rows: TokenRows, injection?: Injection): Tensor {
+    let out = x
+    this.blocks[tower].forEach((weights, i) => {
+      out = transformerBlock(out, weights, this.options[tower], rows, injection?.layer(tower, i))
+    })
+    return out
+  }
+
+  private optionsOf(tower: TowerConfig, causal: boolean): BlockOptions {
+    return { heads: tower.numAttentionHeads, activation: tower.hiddenAct, eps: tower.layerNormEps, causal, dtype: this.dtype }
+  }
+
+  private normOf(name: string) {
+    return { weight: this.weights.get(`${name}.weight`), bias: this.weights.get(`${name}.bias`) }
+  }
+
+  /** Looked up at every use: unfreezing puts another parameter in a name's place. */
+  private blocksOf(tower: Tower, config: TowerConfig): BlockWeights[] {
+    return Array.from({ length: config.numHiddenLayers }, (_, i) => {
+      const at = (part: string) => this.lazy(`${tower}_model.encoder.layers.${i}.${part}`)
+      return {
+        norm1: at('layer_norm1'),
+        qkv: at('self_attn.qkv_proj'),
+        out: at('self_attn.out_proj'),
+        norm2: at('layer_norm2'),
+        fc1: at('mlp.fc1'),
+        fc2: at('mlp.fc2'),
+      }
+    })
+  }
+
+  private lazy(name: string): { readonly weight: Tensor; readonly bias: Tensor } {
+    const { weights } = this
+    return {
+      get weight() {
+        return weights.get(`${name}.weight`)
+      },
+      get bias() {
+        return weights.get(`${name}.bias`)
+      },
+    }
+  }
+}
+
+/** The configuration for another image side, also as it will be written. */
+function withImageSize(config: ClipConfig, imageSize: number): ClipConfig {
+  const { patchSize } = config.vision
+  if (!Number.isInteger(imageSize) || imageSize < patchSize || imageSize % patchSize !== 0)
+    throw new CambiumError('E_OPTION', `imageSize: expected a multiple of the patch size ${patchSize}, got ${imageSize}`)
+  const raw = { ...config.raw, vision_config: { ...(config.raw.vision_config as object), image_size: imageSize } }
+  return { ...config, vision: { ...config.vision, imageSize }, raw }
+}
+
+async function resizePositions(weights: Weights, { imageSize, patchSize, hiddenSize }: ClipConfig['vision']): Promise<void> {
+  const name = 'vision_model.embeddings.position_embedding.weight'
+  const side = imageSize / patchSize
+  weights.replace(name, interpolatePositions(await weights.floats(name), hiddenSize, side), [side * side + 1, hiddenSize])
+}
+
+function equalRows(batch: number, tokens: number): TokenRows {
+  const offsets = Int32Array.from({ length: batch + 1 }, (_, b) => b * tokens)
+  const positions = Int32Array.from({ length: batch * tokens }, (_, row) => row % tokens)
+  return {
+    offsets: Tensor.from(offsets, [batch + 1], 'i32'),
+    positions: Tensor.from(positions, [batch * tokens], 'i32'),
+    batch,
+    maxTokens: tokens,
+  }
+}

@@ -1,0 +1,49 @@
+// Position embeddings for another image size.
+import { CambiumError } from '../errors.js'
+
+/** Keys' cubic with a = -0.75, as PyTorch's bicubic. */
+function cubic(distance: number): number {
+  const a = -0.75
+  const x = Math.abs(distance)
+  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1
+  return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0
+}
+
+/** The four neighbours of each output place and their weights; the border repeats. */
+function taps(from: number, to: number): { at: number[]; weight: number[] }[] {
+  return Array.from({ length: to }, (_, i) => {
+    const centre = ((i + 0.5) * from) / to - 0.5
+    const first = Math.floor(centre) - 1
+    const at = [0, 1, 2, 3].map((k) => Math.min(from - 1, Math.max(0, first + k)))
+    return { at, weight: [0, 1, 2, 3].map((k) => cubic(centre - first - k)) }
+  })
+}
+
+/**
+ * Resizes the patch grid of position embeddings [1 + n², D] to [1 + m², D]: bicubic, align_corners false, no
+ * antialiasing (transformers' `interpolate_pos_encoding`). The class token's stays.
+ * @throws E_SHAPE when the patches are no square
+ */
+export function interpolatePositions(table: Float32Array, width: number, side: number): Float32Array {
+  const from = Math.round(Math.sqrt(table.length / width - 1))
+  if ((from * from + 1) * width !== table.length)
+    throw new CambiumError('E_SHAPE', `position_embedding: expected a square grid and a class token, got ${table.length / width} rows`)
+  const out = new Float32Array((side * side + 1) * width)
+  out.set(table.subarray(0, width))
+  const line = taps(from, side)
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      const target = (1 + y * side + x) * width
+      for (let d = 0; d < width; d++) {
+        let sum = 0
+        for (let i = 0; i < 4; i++) {
+          let row = 0
+          for (let j = 0; j < 4; j++) row += line[x].weight[j] * table[(1 + line[y].at[i] * from + line[x].at[j]) * width + d]
+          sum += line[y].weight[i] * row
+        }
+        out[target + d] = sum
+      }
+    }
+  }
+  return out
+}

@@ -1,0 +1,131 @@
+// The weights of a model on the device, by canonical name. q, k and v of a layer are one tensor there (`qkv_proj`), as
+// attention reads them packed; reading and writing see them apart again.
+import { CambiumError } from '../errors.js'
+import type { Checkpoint } from '../formats/checkpoint.js'
+import type { WeightMap, WeightRead } from '../formats/weight-map.js'
+import { type FloatDType, native } from '../native.js'
+import { cast } from '../ops.js'
+import { Parameter, scope, type Tensor } from '../tensor.js'
+
+const PACKED = /\.self_attn\.([qkv])_proj\./
+
+/** The tensor that holds a canonical one, and the third of its rows, if it is packed. */
+export function placeOf(canonical: string): { name: string; third?: number } {
+  const match = PACKED.exec(canonical)
+  return match ? { name: canonical.replace(PACKED, '.self_attn.qkv_proj.'), third: 'qkv'.indexOf(match[1]) } : { name: canonical }
+}
+
+/** Matrices of the blocks and the patch embedding, whose products run in the compute type. */
+const isOperand = (name: string) => /(_proj|fc1|fc2|patch_embedding)\.weight$/.test(name) && !/^(visual|text)_projection/.test(name)
+
+export class Weights {
+  private readonly byName = new Map<string, Parameter>()
+
+  private constructor(
+    readonly map: WeightMap,
+    readonly checkpoint: Checkpoint,
+  ) {}
+
+  /** Reads every tensor of `map`; operands of products are kept in `dtype`, all else in f32. */
+  static async load(checkpoint: Checkpoint, map: WeightMap, dtype: FloatDType): Promise<Weights> {
+    const weights = new Weights(map, checkpoint)
+    const names = new Set([...map.reads.keys()].map((canonical) => placeOf(canonical).name))
+    try {
+      for (const name of names) await weights.read(name, isOperand(name) ? dtype : 'f32')
+    } catch (error) {
+      weights.dispose()
+      throw error
+    }
+    return weights
+  }
+
+  /** @throws E_NAME for a tensor that the model does not have */
+  get(name: string): Parameter {
+    const parameter = this.byName.get(name)
+    if (!parameter) throw new CambiumError('E_NAME', `weights: expected the name of a tensor of the model, got ${name}`)
+    return parameter
+  }
+
+  /** Every tensor as it lies on the device (q, k, v packed). */
+  values(): IterableIterator<Parameter> {
+    return this.byName.values()
+  }
+
+  /** Makes tensors trainable: f32 masters read anew from the file stand in for the frozen ones. */
+  async unfreeze(names: Iterable<string>): Promise<Parameter[]> {
+    const out: Parameter[] = []
+    for (const name of names) {
+      if (this.get(name).dtype !== 'f32') await this.read(name, 'f32')
+      const parameter = this.get(name)
+      parameter.trainable = true
+      out.push(parameter)
+    }
+    return out
+  }
+
+  /** Back to the values of the file. */
+  async restore(): Promise<void> {
+    for (const [name, parameter] of this.byName) await this.fill(parameter, name)
+  }
+
+  /** Puts other values (and another shape) in a tensor's place, as f32. */
+  replace(name: string, data: Float32Array, shape: readonly number[]): void {
+    this.get(name).dispose()
+    this.byName.set(name, Parameter.named(name, data, shape))
+  }
+
+  /** The elements of a canonical tensor as they are on the device now, in f32. */
+  async floats(canonical: string): Promise<Float32Array> {
+    const { name, third } = placeOf(canonical)
+    const parameter = this.get(name)
+    const held: Tensor = parameter.dtype === 'f32' ? parameter : scope(() => cast(parameter, 'f32'))
+    const all = await held.floats()
+    if (held !== parameter) held.dispose()
+    if (third === undefined) return all
+    const size = all.length / 3
+    return all.slice(third * size, (third + 1) * size)
+  }
+
+  dispose(): void {
+    for (const parameter of this.byName.values()) parameter.dispose()
+    this.byName.clear()
+  }
+
+  private async read(name: string, dtype: FloatDType): Promise<void> {
+    const reads = this.readsOf(name)
+    const { shape } = reads[0]
+    // A convolution's weight [D, 3, p, p] is the matrix [D, 3·p·p] of a product over patches.
+    const matrix = shape.length > 2 ? [shape[0], shape.slice(1).reduce((a, b) => a * b, 1)] : shape.length === 0 ? [1] : shape
+    const parameter = Parameter.named(name, null, [matrix[0] * reads.length, ...matrix.slice(1)], dtype)
+    try {
+      await this.fill(parameter, name)
+    } catch (error) {
+      parameter.dispose()
+      throw error
+    }
+    this.byName.get(name)?.dispose()
+    this.byName.set(name, parameter)
+  }
+
+  private async fill(parameter: Parameter, name: string): Promise<void> {
+    let at = 0
+    for (const read of this.readsOf(name)) {
+      const { source, offset, count, transposeRows } = read
+      const request = { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
+      await native.readTensorInto(parameter.id, request, at)
+      at += count
+    }
+  }
+
+  /** What fills a tensor, in order: one read, or q, k and v. */
+  private readsOf(name: string): WeightRead[] {
+    const canonical = name.includes('.self_attn.qkv_proj.')
+      ? ['q', 'k', 'v'].map((part) => name.replace('.qkv_proj.', `.${part}_proj.`))
+      : [name]
+    return canonical.map((key) => {
+      const read = this.map.reads.get(key)
+      if (!read) throw new CambiumError('E_NAME', `weights: expected ${key} in the checkpoint, got none`)
+      return read
+    })
+  }
+}

@@ -1,0 +1,13 @@
+import type { Clip } from '../models/clip.js'
+import type { Parameter, Tensor } from '../tensor.js'
+
+/** Features of a batch before normalisation -> loss. Pure: everything random was drawn before. */
+export interface Objective {
+  /** image and text f32 [N, P]; labels i32 [N], equal for positives of each other. Returns a scalar. */
+  loss(image: Tensor, text: Tensor, labels: Tensor): Tensor
+  /** scalars of its own that train */
+  readonly parameters: readonly Parameter[]
+}
+
+/** Made when the model is known. */
+export type ObjectiveFactory = (clip: Clip) => Objective

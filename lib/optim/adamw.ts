@@ -1,0 +1,79 @@
+// AdamW (Loshchilov & Hutter 2019) with decoupled decay, clipping by the global norm and a running average of the
+// parameters, all in one pass of the native core.
+import { CambiumError } from '../errors.js'
+import { type AdamWEntry, native } from '../native.js'
+import { Parameter, Tensor } from '../tensor.js'
+
+export interface AdamWOptions {
+  beta1?: number
+  beta2?: number
+  eps?: number
+  weightDecay?: number
+  /** where decay applies (default: tensors with two or more dimensions) */
+  decays?: (parameter: Parameter) => boolean
+  /** gradients are scaled down to this global norm; 0: never */
+  clipNorm?: number
+  /** keep a running average of each parameter */
+  average?: boolean
+}
+
+interface State {
+  readonly parameter: Parameter
+  readonly m: Parameter
+  readonly v: Parameter
+  readonly average?: Parameter
+}
+
+export class AdamW {
+  /** Updates done so far. */
+  updates = 0
+  private readonly states: State[]
+  private readonly entries: AdamWEntry[]
+  private readonly schedule = Parameter.named('schedule', null, [4])
+  private readonly settings: { beta1: number; beta2: number; eps: number; maxNorm: number }
+
+  constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
+    const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, clipNorm = 0, average = false } = options
+    const decays = options.decays ?? ((parameter: Parameter) => parameter.shape.length >= 2)
+    if (parameters.length === 0) throw new CambiumError('E_OPTION', 'adamw: expected at least one parameter, got none')
+    this.settings = { beta1, beta2, eps, maxNorm: clipNorm }
+    this.states = parameters.map((parameter) => {
+      const zeros = (kind: string) => Parameter.named(`${parameter.name}.${kind}`, null, parameter.shape)
+      const state: State = { parameter, m: zeros('m'), v: zeros('v'), average: average ? zeros('average') : undefined }
+      if (state.average) native.copy(parameter.id, state.average.id) // the average starts at the start
+      return state
+    })
+    this.entries = this.states.map(({ parameter, m, v, average: mean }) => ({
+      parameter: parameter.id,
+      m: m.id,
+      v: v.id,
+      average: mean?.id ?? 0,
+      decay: decays(parameter) ? weightDecay : 0,
+      lrScale: 1,
+    }))
+  }
+
+  /** Queues one update and zeroes the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
+  update(lr: number, momentum = 0): Tensor {
+    this.updates++
+    const { beta1, beta2 } = this.settings
+    this.schedule.write(Float32Array.of(lr, 1 - beta1 ** this.updates, 1 - beta2 ** this.updates, momentum))
+    return new Tensor(native.adamw(this.entries, this.schedule.id, this.settings))
+  }
+
+  /** Running averages by parameter name; undefined when none are kept. */
+  get averages(): ReadonlyMap<string, Tensor> | undefined {
+    if (!this.states[0].average) return undefined
+    return new Map(this.states.map(({ parameter, average }) => [parameter.name, average as Tensor]))
+  }
+
+  /** Everything that a resumed run needs, by name: parameters, moments, averages. */
+  state(): Parameter[] {
+    return this.states.flatMap(({ parameter, m, v, average }) => (average ? [parameter, m, v, average] : [parameter, m, v]))
+  }
+
+  dispose(): void {
+    for (const { m, v, average } of this.states) for (const tensor of [m, v, average]) tensor?.dispose()
+    this.schedule.dispose()
+  }
+}

@@ -1,0 +1,29 @@
+import { CambiumError } from '../errors.js'
+
+export interface ScheduleOptions {
+  lr: number
+  steps: number
+  /** steps of linear warm-up */
+  warmup?: number
+  /** floor of the rate */
+  minLr?: number
+}
+
+/**
+ * The learning rate of step 0 … steps−1: lr·(t+1)/W during warm-up, then ½(1 + cos(π(t−W)/(S−W)))·lr, never below the
+ * floor (WiSE-FT's `cosine_lr`, with R-Adapter's floor).
+ */
+export function cosineWarmup({ lr, steps, warmup = 0, minLr = 0 }: ScheduleOptions): (step: number) => number {
+  if (!(lr > 0 && Number.isFinite(lr))) throw new CambiumError('E_OPTION', `lr: expected a positive number, got ${lr}`)
+  if (!(warmup >= 0 && minLr >= 0 && minLr <= lr)) throw new CambiumError('E_OPTION', `schedule: expected warmup >= 0 and 0 <= minLr <= lr, got ${warmup} and ${minLr}`)
+  return (step) => {
+    if (step < warmup) return (lr * (step + 1)) / warmup
+    const progress = Math.min(1, (step - warmup) / Math.max(1, steps - warmup))
+    return Math.max(minLr, 0.5 * (1 + Math.cos(Math.PI * progress)) * lr)
+  }
+}
+
+/** EMA momentum for a run of `steps`: clamp(1 − 10/steps, 0.9, 0.999), so that short runs average over their last tenth. */
+export function defaultMomentum(steps: number): number {
+  return Math.min(0.999, Math.max(0.9, 1 - 10 / steps))
+}
