@@ -11,16 +11,16 @@ export type Resample = 'nearest' | 'lanczos' | 'bilinear' | 'bicubic' | 'box' | 
 /** What the native core does to one image, in this order. Boxes are [left, top, width, height] in pixels. */
 export interface PreprocessPlan {
   /** The part of the source that is used; absent: all of it. */
-  readonly box?: readonly [number, number, number, number]
+  readonly box?: [number, number, number, number]
   /** Width and height after resizing. */
-  readonly resize: readonly [number, number]
+  readonly resize: [number, number]
   readonly resample: Resample
   /** The part of the resized image that is kept; outside it pixels are 0. */
-  readonly crop?: readonly [number, number, number, number]
+  readonly crop?: [number, number, number, number]
   readonly flip?: boolean
   readonly rescale: number
-  readonly mean: readonly [number, number, number]
-  readonly std: readonly [number, number, number]
+  readonly mean: [number, number, number]
+  readonly std: [number, number, number]
 }
 
 type Resize =
@@ -35,7 +35,7 @@ const CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 export class ImagePreprocessor {
   private constructor(
     private readonly resize: Resize,
-    private readonly crop: readonly [number, number] | undefined,
+    private readonly crop: [number, number] | undefined,
     private readonly cropRule: CropRule,
     private readonly pixels: Pick<PreprocessPlan, 'resample' | 'rescale' | 'mean' | 'std'>,
   ) {}
@@ -95,7 +95,7 @@ export class ImagePreprocessor {
   }
 
   /** Width and height of what comes out; undefined when it depends on the image. */
-  get outputSize(): readonly [number, number] | undefined {
+  get outputSize(): [number, number] | undefined {
     return this.crop ?? (this.resize.kind === 'exact' ? [this.resize.width, this.resize.height] : undefined)
   }
 

@@ -1,0 +1,91 @@
+/**
+ * Image files to 8-bit RGB, as Pillow's `Image.open(f).convert('RGB')`: colour profiles are not applied, grey is repeated,
+ * palettes are looked up, alpha is dropped without compositing, CMYK becomes RGB by Pillow's formula, 16-bit grey is cut at
+ * 255 (that is what Pillow does with mode I;16), 16-bit colour keeps its high byte, and EXIF rotation is ignored unless asked for.
+ */
+import { readFile } from 'node:fs/promises'
+import type sharpModule from 'sharp'
+import { CambiumError, messageOf } from '../errors.js'
+import { imageKind } from './image-kind.js'
+
+/** A file's path, or its bytes with a name for error messages. */
+export type ImageSource = string | { readonly bytes: Uint8Array; readonly name: string }
+
+/** Interleaved rows [height, width, 3]. */
+export interface RgbImage {
+  readonly data: Uint8Array
+  readonly width: number
+  readonly height: number
+}
+
+export interface DecodeOptions {
+  /** Turn the image as its EXIF orientation says. Hugging Face's processors do not. Default false. */
+  exif?: boolean
+}
+
+type Sharp = typeof sharpModule
+
+/** Loaded on first use: a program that trains on pixels of its own needs no decoder. */
+async function loadSharp(): Promise<Sharp> {
+  const module = await import('sharp')
+  return module.default
+}
+
+export function imageName(source: ImageSource): string {
+  return typeof source === 'string' ? source : source.name
+}
+
+/** Decodes one image. Throws E_IMAGE with the file's name for what cannot be read or is broken, also when cut short. */
+export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<RgbImage> {
+  try {
+    const bytes = typeof source === 'string' ? await readFile(source) : source.bytes
+    return await decode(bytes, options.exif === true, await loadSharp())
+  } catch (error) {
+    throw new CambiumError('E_IMAGE', `${imageName(source)}: expected an image, got ${messageOf(error)}`, {
+      cause: error,
+      details: { image: imageName(source) },
+    })
+  }
+}
+
+async function decode(bytes: Uint8Array, exif: boolean, sharp: Sharp): Promise<RgbImage> {
+  // 'error' also fails on files that end early, where 'warning' would fail on harmless oddities that Pillow reads too.
+  const opened = sharp(bytes, { ignoreIcc: true, failOn: 'error', autoOrient: exif })
+  if (imageKind(bytes) === 'plain') return toRgb(opened)
+  const { space, depth, hasAlpha } = await opened.metadata()
+  if (space === 'cmyk') return cmykToRgb(opened)
+  if (space === 'grey16' && depth === 'ushort' && hasAlpha !== true) return clippedGrey(opened)
+  return toRgb(opened)
+}
+
+async function toRgb(image: sharpModule.Sharp): Promise<RgbImage> {
+  const { data, info } = await image.toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  if (info.channels !== 3) throw new Error(`${info.channels} channels after conversion to RGB`)
+  return { data, width: info.width, height: info.height }
+}
+
+/** Pillow's: r = (255 - k) - (255 - k)·c / 255, rounded as MULDIV255 does. Inverted files of Adobe arrive upright. */
+async function cmykToRgb(image: sharpModule.Sharp): Promise<RgbImage> {
+  const { data, info } = await image
+    .pipelineColourspace('cmyk')
+    .toColourspace('cmyk')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
+  const rgb = new Uint8Array(info.width * info.height * 3)
+  for (let from = 0, to = 0; to < rgb.length; from += info.channels, to += 3) {
+    const light = 255 - data[from + 3]
+    for (let channel = 0; channel < 3; channel++) {
+      const product = data[from + channel] * light + 128
+      rgb[to + channel] = light - ((product + (product >> 8)) >> 8)
+    }
+  }
+  return { data: rgb, width: info.width, height: info.height }
+}
+
+async function clippedGrey(image: sharpModule.Sharp): Promise<RgbImage> {
+  const { data, info } = await image.toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer({ resolveWithObject: true })
+  const values = new Uint16Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength))
+  const rgb = new Uint8Array(info.width * info.height * 3)
+  for (let i = 0, to = 0; to < rgb.length; i += info.channels, to += 3) rgb.fill(Math.min(values[i], 255), to, to + 3)
+  return { data: rgb, width: info.width, height: info.height }
+}

@@ -1,0 +1,66 @@
+/** Rows of a table on disk, one at a time: CSV and TSV with a header line, or JSON Lines. */
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { parse } from 'csv-parse'
+import { CambiumError, messageOf } from '../errors.js'
+import { isJsonObject, type JsonObject } from '../formats/json-fields.js'
+
+/** A row with the number of its line, for errors. */
+export interface Row {
+  readonly line: number
+  readonly fields: JsonObject
+}
+
+/**
+ * Reads `.csv`, `.tsv`, `.jsonl` or `.ndjson`. A byte order mark is skipped; empty lines too.
+ * Errors: E_NOT_FOUND; E_DATA names the line.
+ */
+export async function* readRows(path: string): AsyncGenerator<Row> {
+  const name = path.toLowerCase()
+  try {
+    if (name.endsWith('.jsonl') || name.endsWith('.ndjson')) yield* readJsonLines(path)
+    else if (name.endsWith('.csv')) yield* readDelimited(path, ',')
+    else if (name.endsWith('.tsv')) yield* readDelimited(path, '\t')
+    else throw new CambiumError('E_DATA', `${path}: expected .csv, .tsv, .jsonl or .ndjson, got another extension`)
+  } catch (error) {
+    if (error instanceof CambiumError) throw error
+    const missing = (error as { code?: unknown }).code === 'ENOENT'
+    throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_DATA', `${path}: ${missing ? 'no such file' : messageOf(error)}`, { cause: error })
+  }
+}
+
+async function* readDelimited(path: string, delimiter: string): AsyncGenerator<Row> {
+  const source = createReadStream(path)
+  const parser = parse({ delimiter, columns: true, bom: true, skip_empty_lines: true, trim: true, info: true })
+  source.on('error', (error) => parser.destroy(error))
+  source.pipe(parser)
+  for await (const { record, info } of parser as AsyncIterable<{ record: JsonObject; info: { lines: number } }>) {
+    yield { line: info.lines, fields: record }
+  }
+}
+
+async function* readJsonLines(path: string): AsyncGenerator<Row> {
+  let line = 0
+  const source = createReadStream(path, 'utf8')
+  const failed = new Promise<never>((_, rejectWith) => source.once('error', rejectWith))
+  failed.catch(() => undefined)
+  const lines = createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]()
+  for (;;) {
+    // A stream that fails would otherwise look like an empty file.
+    const next = await Promise.race([lines.next(), failed])
+    if (next.done) return
+    line += 1
+    const text = line === 1 ? next.value.replace(/^\uFEFF/, '') : next.value
+    if (text.trim() !== '') yield { line, fields: parseLine(text, path, line) }
+  }
+}
+
+function parseLine(text: string, path: string, line: number): JsonObject {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (isJsonObject(value)) return value
+  } catch (error) {
+    throw new CambiumError('E_DATA', `${path}:${line}: expected JSON, got ${messageOf(error)}`, { cause: error })
+  }
+  throw new CambiumError('E_DATA', `${path}:${line}: expected an object, got another value`)
+}
