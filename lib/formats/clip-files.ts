@@ -119,9 +119,20 @@ export async function saveClipFolder(
     return { name: write.name, dtype, shape: write.shape, data }
   })
   const stem = layout.name === 'open-clip' ? 'open_clip_model' : 'model'
+  await copyCompanions(files, target, layout, options.dtype)
+  await writeCheckpoint(target, tensors, { ...options, stem, metadata: { format: 'pt', ...options.metadata } })
+}
+
+/** What the type of the weights is called in config.json. */
+const CONFIG_DTYPES: Readonly<Partial<Record<DiskDtype, string>>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16', F64: 'float64' }
+
+async function copyCompanions(files: ClipFiles, target: string, layout: Layout, dtype: DiskDtype | undefined): Promise<void> {
   const present = new Set(await readdir(files.folder))
   for (const name of COMPANIONS) if (present.has(name)) await copyFile(join(files.folder, name), join(target, name))
-  if (!present.has('config.json') && layout.name !== 'open-clip')
-    await writeFileAtomic(join(target, 'config.json'), `${JSON.stringify(files.config.raw, null, 2)}\n`)
-  await writeCheckpoint(target, tensors, { ...options, stem, metadata: { format: 'pt', ...options.metadata } })
+  // transformers 5 loads in the type that the configuration names: it must not contradict a type asked for.
+  const named = dtype === undefined ? {} : { dtype: CONFIG_DTYPES[dtype] }
+  const raw = { ...files.config.raw, ...named }
+  if ('torch_dtype' in raw && dtype !== undefined) raw.torch_dtype = CONFIG_DTYPES[dtype]
+  const isOwn = present.has('config.json') && dtype === undefined
+  if (!isOwn && layout.name !== 'open-clip') await writeFileAtomic(join(target, 'config.json'), `${JSON.stringify(raw, null, 2)}\n`)
 }

@@ -3,6 +3,7 @@
  * canonical tensors make up each tensor to write.
  */
 import { CambiumError } from '../errors.js'
+import type { TensorRead } from '../native.js'
 import type { Shape } from './clip-tensors.js'
 import { type DiskDtype, DTYPE_BITS, isReadableDtype } from './dtype.js'
 import type { Layout, Placement } from './layouts.js'
@@ -112,6 +113,11 @@ function mismatch(missing: readonly string[], unexpected: readonly StoredTensor[
       details: { missing, unexpected: names },
     },
   )
+}
+
+/** The same as the native core's request; it converts to the type of what it is read into. */
+export function readRequest({ source, offset, count, transposeRows }: WeightRead): TensorRead {
+  return { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
 }
 
 /**
