@@ -71,8 +71,8 @@ int squared_norm(CbContext* context, const squared_norm_args* f) {
       vd total{};
       const Input gradient(p.gradient, CB_F32);
       for_lanes(begin, end, [&](int64_t i, int n) {
-        const vd g = widen_double(gradient.at(i, n));
-        total += g * g;
+        const vf g = gradient.at(i, n);
+        add_double(total, g, g);
       });
       partial[block] = sum_double(total);
     });

@@ -19,7 +19,7 @@ namespace cambium {
 namespace CAMBIUM_LEVEL {
 namespace {
 
-constexpr int kScratchSlot = 7;
+constexpr int kScratchSlot = 0;
 constexpr int64_t kAlignment = 64;
 
 // What all heads share.

@@ -1,7 +1,7 @@
 // Chooses the table of op kernels: levels above avx512 differ from it only in the micro-kernels of products.
 #include "cpu/backend.h"
 
-#include "cpu/gemm/gemm.h"
+#include "cpu/level.h"
 
 namespace cambium {
 
@@ -19,22 +19,22 @@ extern const Backend backend;
 
 namespace {
 
-Backend choose() {
-  const Level level = cpu_level();
-  Backend chosen = portable::backend;
+Backend table_of(Level level) {
+  Backend table = portable::backend;
 #if defined(__x86_64__)
-  if (level >= Level::avx512) chosen = avx512::backend;
-  else if (level == Level::avx2) chosen = avx2::backend;
+  if (level >= Level::avx512) table = avx512::backend;
+  else if (level == Level::avx2) table = avx2::backend;
 #endif
-  chosen.level = level_name(level);
-  return chosen;
+  table.level = level_name(level);
+  return table;
 }
 
 }  // namespace
 
 const Backend* cpu_backend() {
-  static const Backend chosen = choose();
-  return &chosen;
+  static const Backend tables[] = {table_of(Level::portable), table_of(Level::avx2), table_of(Level::avx512),
+                                   table_of(Level::avx512_bf16), table_of(Level::amx)};
+  return &tables[int(cpu_level())];
 }
 
 }  // namespace cambium

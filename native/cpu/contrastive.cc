@@ -146,7 +146,7 @@ double backward_row(const contrastive_args& c, int64_t i, float s, float dy, Tar
     const vf wanted = same ? positive : row_negative + negative.at(j, n);
     const vf dz = half * (exp(value - row_lse) + exp(value - column_lse.at(j, n)) - wanted);
     to.put(j, dz, n);
-    along += widen_double(from.at(j, n)) * widen_double(value);  // read back: zeros beyond the row
+    add_double(along, from.at(j, n), value);  // read back: zeros beyond the row
   });
   if (c.log_scale) return sum_double(along);
   return s != 0 ? sum_double(along) / double(s) : 0.0;

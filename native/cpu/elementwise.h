@@ -67,7 +67,11 @@ inline void for_rows(int64_t m, int64_t d, const F& f) {
   });
 }
 
-CAMBIUM_INLINE vd widen_double(vf x) { return __builtin_convertvector(x, vd); }
+// Sums in f64, lane by lane: total += x, total += a · b (exact products).
+CAMBIUM_INLINE void add_double(vd& total, vf x) { total += __builtin_convertvector(x, vd); }
+CAMBIUM_INLINE void add_double(vd& total, vf a, vf b) {
+  total += __builtin_convertvector(a, vd) * __builtin_convertvector(b, vd);
+}
 
 CAMBIUM_INLINE double sum_double(const vd& x) {
   double total = 0;
@@ -75,10 +79,10 @@ CAMBIUM_INLINE double sum_double(const vd& x) {
   return total;
 }
 
-// Σ value(i, n) over [0, count): f64 partial sums per task, added in order. value must give zeros beyond n lanes.
+// Sums in f64 over [0, count): add(total, i, n) adds n lanes from element i; partial sums per task are added in order.
 // Returns false when there is no memory for the partial sums.
 template <class Context, class F>
-inline bool sum_elements(Context* context, int64_t count, double* result, const F& value) {
+inline bool sum_elements(Context* context, int64_t count, double* result, const F& add) {
   const int64_t tasks = divide_up(count, kTaskElements);
   *result = 0;
   if (tasks == 0) return true;
@@ -87,7 +91,7 @@ inline bool sum_elements(Context* context, int64_t count, double* result, const 
   parallel_for(tasks, [&](int64_t task) {
     vd total{};
     for_lanes(task * kTaskElements, smaller(count, (task + 1) * kTaskElements),
-              [&](int64_t i, int n) { total += value(i, n); });
+              [&](int64_t i, int n) { add(total, i, n); });
     partial[task] = sum_double(total);
   });
   for (int64_t task = 0; task < tasks; ++task) *result += partial[task];

@@ -15,8 +15,8 @@ int l2_normalize_forward(CbContext*, const l2_normalize_args* f) {
     float* y = c.y + row * c.d;
     vd squares{};
     for_lanes(0, c.d, [&](int64_t i, int n) {
-      const vd v = widen_double(n == W ? load(x + i) : load_n(x + i, n));
-      squares += v * v;
+      const vf v = n == W ? load(x + i) : load_n(x + i, n);
+      add_double(squares, v, v);
     });
     const double norm = __builtin_sqrt(sum_double(squares));
     const float inverse = float(1.0 / (norm > kSmallestNorm ? norm : kSmallestNorm));
@@ -36,7 +36,7 @@ int l2_normalize_backward(CbContext*, const l2_normalize_grads* g) {
     const Input dy(g->dy + row * c.d, CB_F32), y(c.y + row * c.d, CB_F32);
     const Output dx(g->dx + row * c.d, CB_F32, accumulate);
     vd products{};
-    for_lanes(0, c.d, [&](int64_t i, int n) { products += widen_double(dy.at(i, n)) * widen_double(y.at(i, n)); });
+    for_lanes(0, c.d, [&](int64_t i, int n) { add_double(products, dy.at(i, n), y.at(i, n)); });
     const float inverse = c.inverse[row];
     const bool clamped = inverse >= float(1.0 / kSmallestNorm);
     const vf along = set(clamped ? 0.f : float(sum_double(products)));

@@ -173,7 +173,7 @@ void rows_tests() {
       layer_norm_case(5, 768, x, y, false, false);
     }
   }
-  layer_norm_case(200, 3, CB_F32, CB_F32, true, true);
+  layer_norm_case(200, 17, CB_F32, CB_F32, true, true);
   layer_norm_case(0, 16, CB_F32, CB_F32, true, true);
   l2_normalize_case(40, 45);
   for (const int32_t type : {CB_F32, CB_BF16}) {

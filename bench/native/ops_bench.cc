@@ -1,0 +1,201 @@
+// Times op kernels of the CPU backend at the shapes of CLIP B/16 (batch 8) and prints GF/s or GB/s: medians of repeated
+// runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. Operands are random: zeros would be faster.
+//   usage: ops_bench [part of a name]
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cpu/backend.h"
+#include "cpu/gemm/gemm.h"
+#include "cpu/parallel.h"
+
+namespace {
+
+const char* filter = "";
+
+// Scratch memory that is kept between calls, as the pool of a stream keeps it.
+struct Context {
+  CbContext c;
+  std::vector<std::pair<size_t, std::unique_ptr<char[]>>> blocks;
+  size_t next = 0;
+  Context() {
+    c.stream = this;
+    c.message = nullptr;
+    c.scratch = [](CbContext* context, size_t bytes) -> void* {
+      auto& owner = *static_cast<Context*>(context->stream);
+      if (owner.next == owner.blocks.size()) owner.blocks.emplace_back();
+      auto& block = owner.blocks[owner.next++];
+      if (block.first < bytes) block = {bytes, std::make_unique<char[]>(bytes + 64)};
+      return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(block.second.get()) + 63) / 64 * 64);
+    };
+  }
+};
+
+std::vector<char> random_tensor(int64_t count, int32_t type) {
+  std::vector<char> bytes(size_t(count) * (type == CB_F32 ? 4 : 2));
+  uint64_t state = 88172645463325252ull;
+  for (int64_t i = 0; i < count; ++i) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    const float x = float(int64_t(state >> 40) - (1 << 23)) / float(1 << 23);
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    if (type == CB_F32) std::memcpy(&bytes[size_t(i) * 4], &x, 4);
+    else std::memcpy(&bytes[size_t(i) * 2], reinterpret_cast<char*>(&bits) + 2, 2);
+  }
+  return bytes;
+}
+
+// Median seconds of a call, over at least 0.3 s and 7 runs.
+void report(const std::string& name, double work, const char* unit, const std::function<int(CbContext*)>& call) {
+  if (name.find(filter) == std::string::npos) return;
+  Context context;
+  std::vector<double> seconds;
+  double total = 0;
+  for (int run = -1; run < 7 || total < 0.3; ++run) {
+    context.next = 0;
+    const auto start = std::chrono::steady_clock::now();
+    if (call(&context.c) != CB_OK) std::abort();
+    const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (run >= 0) seconds.push_back(elapsed), total += elapsed;
+  }
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[seconds.size() / 2];
+  std::printf("%-52s %9.3f ms %8.1f %s\n", name.c_str(), median * 1e3, work / median / 1e9, unit);
+  std::fflush(stdout);
+}
+
+const Backend& backend() { return *cambium::cpu_backend(); }
+const char* type_name(int32_t type) { return type == CB_F32 ? "f32" : "bf16"; }
+
+void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool causal, int32_t type) {
+  const int64_t m = batch * n, d = heads * width;
+  std::vector<int32_t> offsets;
+  for (int64_t b = 0; b <= batch; ++b) offsets.push_back(int32_t(b * n));
+  auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type), dqkv = qkv;
+  std::vector<float> lse(size_t(heads * m));
+  attention_args f{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data()};
+  attention_grads g{&f, dy.data(), dqkv.data()};
+  const double product = 2.0 * double(batch * heads * n * n * width) * (causal ? 0.5 : 1);
+  const std::string name = std::string("attention ") + type_name(type) + " n=" + std::to_string(n) + " K=" + std::to_string(width) + (causal ? " causal" : "");
+  report(name + " forward", 2 * product, "GF/s", [&](CbContext* c) { return backend().attention_forward(c, &f); });
+  report(name + " backward", 5 * product, "GF/s", [&](CbContext* c) { return backend().attention_backward(c, &g); });
+}
+
+void layer_norm(int64_t m, int64_t d, int32_t y_type) {
+  auto x = random_tensor(m * d, CB_F32), w = random_tensor(d, CB_F32), b = w, y = random_tensor(m * d, y_type), dx = x;
+  std::vector<float> mean(size_t(m), 0), rstd(size_t(m), 1);
+  const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
+  layer_norm_args f{m, d, x.data(), CB_F32, f32(w), f32(b), 1e-5f, y.data(), y_type, mean.data(), rstd.data()};
+  layer_norm_grads g{&f, y.data(), y_type, dx.data(), CB_F32, 1, nullptr, nullptr, 0, 0};
+  const double element = y_type == CB_F32 ? 4 : 2;
+  const std::string name = std::string("layer_norm f32 -> ") + type_name(y_type) + " d=" + std::to_string(d);
+  report(name + " forward", double(m * d) * (4 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
+  report(name + " backward, accumulate", double(m * d) * (12 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
+  auto dw = w, db = w;
+  g.dweight = f32(dw), g.dbias = f32(db);
+  report(name + " backward with weight", double(m * d) * (12 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
+}
+
+struct Linear {
+  const char* name;
+  int64_t m, in, out;
+  int32_t type, act;
+  bool residual, adapter;  // adapter: [in,out] f32 weight that trains, with skip
+};
+
+void linear(const Linear& l) {
+  const int64_t m = l.m, in = l.in, out = l.out;
+  const int32_t w_type = l.adapter ? CB_F32 : l.type;
+  auto x = random_tensor(m * in, l.type), w = random_tensor(in * out, w_type), bias = random_tensor(out, CB_F32);
+  auto residual = random_tensor(m * out, CB_F32), pre = random_tensor(m * out, l.type), dw = random_tensor(in * out, CB_F32);
+  const int32_t y_type = l.residual ? CB_F32 : l.type;
+  auto y = random_tensor(m * out, y_type), dx = random_tensor(m * in, l.type);
+  CbPack forward{}, backward{};
+  linear_args f{};
+  f.m = m, f.in = in, f.out = out, f.x = x.data(), f.w = w.data(), f.x_type = l.type, f.w_type = w_type, f.act = l.act;
+  f.transposed = l.adapter, f.w_version = 1, f.pack_forward = &forward, f.pack_backward = &backward;
+  f.bias = l.adapter ? nullptr : reinterpret_cast<float*>(bias.data());
+  if (l.residual) f.residual = residual.data(), f.residual_type = CB_F32;
+  const bool square = l.adapter && in == out;
+  if (square) f.skip = x.data(), f.skip_type = l.type;
+  f.y = y.data(), f.y_type = y_type, f.pre = l.act ? pre.data() : nullptr;
+  linear_grads g{};
+  g.f = &f, g.dy = y.data(), g.dy_type = y_type, g.dx = dx.data(), g.dx_type = l.type, g.skip_is_x = square;
+  if (l.adapter) g.dw = reinterpret_cast<float*>(dw.data()), g.dw_accumulate = 1;
+  const double work = 2.0 * double(m * in * out);
+  const std::string name = std::string("linear ") + type_name(l.type) + " " + l.name;
+  const auto train = [&] { f.w_version += l.adapter ? 1 : 0; };  // the packed copies of a trained weight are rebuilt
+  report(name + " forward", work, "GF/s", [&](CbContext* c) { return train(), backend().linear_forward(c, &f); });
+  report(name + " backward", l.adapter ? 2 * work : work, "GF/s", [&](CbContext* c) { return train(), backend().linear_backward(c, &g); });
+  for (CbPack* pack : {&forward, &backward}) {
+    if (pack->release != nullptr) pack->release(pack->data);
+  }
+}
+
+void contrastive(int64_t n, int64_t p) {
+  auto image = random_tensor(n * p, CB_F32), text = random_tensor(n * p, CB_F32), di = image, dt = text;
+  std::vector<float> logits(size_t(n * n)), rows(static_cast<size_t>(n)), columns(static_cast<size_t>(n));
+  std::vector<int32_t> labels(static_cast<size_t>(n));
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = int32_t(i / 3);
+  const float scale = 1, dy = 1;
+  float loss, dscale;
+  const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
+  contrastive_args f{n, p, f32(image), f32(text), labels.data(), &scale, 0, 0.05f, 0.02f, logits.data(), rows.data(), columns.data(), &loss};
+  contrastive_grads g{&f, &dy, f32(di), f32(dt), &dscale, 0, 0, 0};
+  report("contrastive n=" + std::to_string(n) + " forward+backward", 6.0 * double(n * n * p), "GF/s", [&](CbContext* c) {
+    const int status = backend().contrastive_forward(c, &f);
+    return status != CB_OK ? status : backend().contrastive_backward(c, &g);
+  });
+}
+
+void adamw(int64_t count) {
+  std::vector<std::vector<char>> t(5, random_tensor(count, CB_F32));
+  std::memset(t[3].data(), 0, t[3].size());
+  const auto f32 = [&](int i) { return reinterpret_cast<float*>(t[size_t(i)].data()); };
+  CbParameter p{count, f32(0), f32(1), f32(2), f32(3), f32(4), 0.1f, 1};
+  const float schedule[4] = {1e-3f, 0.5f, 0.5f, 0.99f};
+  float norm2;
+  squared_norm_args s{1, &p, &norm2};
+  adamw_args a{1, &p, schedule, &norm2, 0.9f, 0.999f, 1e-8f, 1};
+  report("squared_norm 14M", double(count) * 4, "GB/s", [&](CbContext* c) { return backend().squared_norm(c, &s); });
+  report("adamw with average 14M", double(count) * 40, "GB/s", [&](CbContext* c) { return backend().adamw(c, &a); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) filter = argv[1];
+  std::printf("level %s, %d threads\n", backend().level, cambium::thread_count());
+  for (const int32_t type : {CB_BF16, CB_F32}) {
+    attention(8, 50, 12, 64, false, type);
+    attention(8, 77, 8, 64, true, type);
+    attention(32, 16, 8, 64, true, type);
+    attention(8, 197, 12, 64, false, type);
+    attention(8, 257, 16, 64, false, type);
+    attention(1, 1370, 12, 64, false, type);
+  }
+  layer_norm(1576, 768, CB_BF16);
+  layer_norm(1576, 768, CB_F32);
+  for (const int32_t type : {CB_BF16, CB_F32}) {
+    for (const Linear& l : {Linear{"qkv", 1576, 768, 2304, type, CB_ACT_NONE, false, false},
+                            Linear{"out + residual", 1576, 768, 768, type, CB_ACT_NONE, true, false},
+                            Linear{"fc1 + quick_gelu", 1576, 768, 3072, type, CB_ACT_QUICK_GELU, false, false},
+                            Linear{"fc1 + gelu", 1576, 768, 3072, type, CB_ACT_GELU, false, false},
+                            Linear{"fc2 + residual", 1576, 3072, 768, type, CB_ACT_NONE, true, false},
+                            Linear{"adapter 768", 1576, 768, 768, type, CB_ACT_NONE, true, true},
+                            Linear{"text fc1", 128, 512, 2048, type, CB_ACT_QUICK_GELU, false, false},
+                            Linear{"text adapter 512", 128, 512, 512, type, CB_ACT_NONE, true, true},
+                            Linear{"adapter rank 8 down", 1576, 768, 8, type, CB_ACT_NONE, false, true}}) {
+      linear(l);
+    }
+  }
+  contrastive(1024, 512);
+  adamw(14'200'000);
+}
