@@ -7,14 +7,19 @@
 namespace cambium {
 
 // Runs body(context, i) for every i in [0, tasks), on the pool and on the calling thread; returns when all are done.
-// Calls from several streams at once are served one after the other. A nested call runs inline.
+// Tasks are handed out in ascending order. Calls from several streams at once are served one after the other. A nested
+// call runs inline, so does a call with one task. The body must not throw.
 void parallel_run(int64_t tasks, void (*body)(void* context, int64_t i), void* context);
 
+// Threads that share the work, the caller included. At first: CAMBIUM_THREADS, or the physical cores that the process may
+// use (affinity mask, cgroup quota).
 int thread_count();
 void set_thread_count(int threads);  // takes effect at the next parallel_run; at least 1
 
-// Memory private to the calling thread, 64-byte aligned, valid until the thread asks again for the same slot (0..7).
-// Returns nullptr when the system has no memory left.
+// Memory private to the calling thread, 64-byte aligned, contents undefined, valid until the thread asks again for the same
+// slot. Returns nullptr when the system has no memory left. Products use the slots from kGemmScratch on, so a kernel that
+// calls a product keeps what it has in the slots below.
+constexpr int kScratchSlots = 8, kGemmScratch = 5;
 void* thread_scratch(int slot, size_t bytes);
 
 namespace {

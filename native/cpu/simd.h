@@ -118,7 +118,21 @@ CAMBIUM_INLINE __m256i lanes_mask(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index);
 }
 CAMBIUM_INLINE vf load_n(const float* p, int n) { return (vf)_mm256_maskload_ps(p, lanes_mask(n)); }
-CAMBIUM_INLINE void store_n(float* p, vf x, int n) { _mm256_maskstore_ps(p, lanes_mask(n), (__m256)x); }
+CAMBIUM_INLINE void store_n(float* p, vf x, int n) {  // not vmaskmovps: as a store it is microcoded on AMD
+  if (n == W) return store(p, x);
+  __m128 rest = _mm256_castps256_ps128((__m256)x);
+  if (n & 4) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps((__m256)x, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, rest);
+}
 #else
 CAMBIUM_INLINE vf load_n(const float* p, int n) {
   float t[CAMBIUM_WIDTH] = {};

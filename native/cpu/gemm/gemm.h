@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "../element.h"
+#include "../level.h"
 
 namespace cambium {
 
@@ -21,7 +22,11 @@ struct MicroKernel {
   const char* name;
   int mr, nr, k_unit;
   Element type;  // element of the packed panels: f32, or bf16 for the dot-product kernels (k_unit 2, amx 32)
-  void (*run)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);
+  void (*run)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);  // k: padded_k
+  // The same when at most nr / 2 columns are wanted: the other half of acc (ld still nr) is left as it was.
+  void (*run_half)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);
+  // Panels go along k: element k0 (a multiple of k_unit) starts at byte k0 * mr (or nr) * element_size(type), so a
+  // panel may be packed and used in pieces.
   // Packs rows [0, rows) (rows <= mr) of an [rows, k] matrix, converting from view.type; missing rows are zeros.
   void (*pack_a)(const MatrixView& view, int64_t rows, int64_t k, void* panel);
   // Packs columns [0, columns) (columns <= nr) of a [k, columns] matrix; missing columns are zeros.
@@ -69,9 +74,17 @@ struct GemmTable {
   int (*pack_matrix_b)(const MatrixView& b, int64_t k, int64_t n, Element product, void* packed);
 };
 
-enum class Level : int32_t { portable, avx2, avx512, avx512_bf16, amx };
-Level cpu_level();                 // best level of this machine, or what CAMBIUM_CPU forces (checked once)
-const char* level_name(Level);
-bool level_available(Level);       // by CPUID, XCR0 and (AMX) the permission call
-const MicroKernel& micro_kernel(Element product);  // for the level in force; also used directly by attention
+// The micro-kernel for a product at the level in force, or at a given one. Also used directly by attention. At levels
+// without a bf16 dot product, Element::bf16 gives an f32 kernel whose pack functions round to bf16 first.
+const MicroKernel& micro_kernel(Element product);
+const MicroKernel& micro_kernel_at(Level level, Element product);
+
+#define CAMBIUM_DECLARE_GEMM_LEVEL(level) \
+  namespace level {                       \
+  const GemmTable& gemm_table();          \
+  }
+CAMBIUM_DECLARE_GEMM_LEVEL(portable)
+CAMBIUM_DECLARE_GEMM_LEVEL(avx2)
+CAMBIUM_DECLARE_GEMM_LEVEL(avx512)
+#undef CAMBIUM_DECLARE_GEMM_LEVEL
 }  // namespace cambium

@@ -1,0 +1,188 @@
+// Products of whole matrices at one level: B is packed once into panels of nr columns (beforehand or by all threads), a
+// task packs a block of rows of A that fits the L2 cache and multiplies it with its panels of B, tile by tile, and every
+// tile goes through the epilogue while it is in the L1 cache. Only the order along k touches the bits of a result, and
+// that is the same for every task cut.
+#include "../parallel.h"
+#include "epilogue.h"
+#include "gemm.h"
+
+namespace cambium {
+namespace CAMBIUM_LEVEL {
+namespace {
+
+constexpr int kSlotA = kGemmScratch, kSlotB = kGemmScratch + 1, kSlotPartial = kGemmScratch + 2;
+constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of the smallest L2 cache we meet
+constexpr int64_t kMostK = 4096;               // longer sums are cut, so that panels stay in the L2 cache
+constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for this many results at once
+constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
+constexpr int kBlockPanels = 8, kTailPanels = 2, kFewTasks = 16, kLeastColumnPanels = 4;
+constexpr int kMostTile = 32 * 32;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+MatrixView part(const MatrixView& v, int64_t row, int64_t column) {
+  MatrixView p = v;
+  p.data = static_cast<const char*>(v.data) + (row * v.row_stride + column * v.column_stride) * int64_t(element_size(v.type));
+  return p;
+}
+
+// The tasks of one product: blocks of row panels, big ones first and small ones last so that threads finish together,
+// each times a few groups of column panels when the rows alone give too few tasks.
+struct Cut {
+  int64_t row_panels, column_panels, big_blocks, big, blocks, groups, group;
+
+  Cut(int64_t rows, int64_t columns, int64_t block_panels) : row_panels(rows), column_panels(columns), big(block_panels) {
+    big_blocks = rows * 7 / 8 / big;
+    const int64_t rest = rows - big_blocks * big;
+    blocks = big_blocks + divide_up(rest, smaller(big, kTailPanels));
+    const int64_t wanted = blocks < kFewTasks ? divide_up(kFewTasks, larger(blocks, 1)) : 1;
+    group = larger(divide_up(columns, wanted), smaller(columns, kLeastColumnPanels));
+    groups = divide_up(columns, group);
+  }
+  int64_t tasks() const { return blocks * groups; }
+  int64_t first_row_panel(int64_t block) const {
+    return block <= big_blocks ? block * big : smaller(row_panels, big_blocks * big + (block - big_blocks) * smaller(big, kTailPanels));
+  }
+};
+
+struct Product {
+  const GemmCall& call;
+  const MicroKernel& kernel;
+  const char* b;         // packed panels of this piece of k
+  int64_t b_stride;      // bytes from one panel of B to the next
+  int64_t k0, k;         // the piece of k
+  int64_t row0, rows;    // the piece of the rows
+  float* partial;        // [row panel][column panel][mr * nr], or null when the piece is the whole of k
+  bool first, last;
+  int* failed;
+};
+
+// Packs `panels` panels of A (rows from `row` on) into `block`, a piece of k at a time.
+void pack_block_a(const Product& p, int64_t row, int64_t end_row, char* block, int64_t stride) {
+  const MicroKernel& m = p.kernel;
+  const int64_t unit = int64_t(m.mr) * int64_t(element_size(m.type));
+  for (int64_t k = 0; k < p.k; k += kPackPiece) {
+    char* panel = block + k * unit;
+    for (int64_t r = row; r < end_row; r += m.mr, panel += stride)
+      m.pack_a(part(p.call.a, r, p.k0 + k), smaller(m.mr, end_row - r), smaller(kPackPiece, p.k - k), panel);
+  }
+}
+
+void run_task(const Product& p, const Cut& cut, int64_t task) {
+  const MicroKernel& m = p.kernel;
+  const int64_t block = task / cut.groups, group = task % cut.groups;
+  const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1);
+  const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k);
+  char* const a = static_cast<char*>(thread_scratch(kSlotA, size_t((end - first) * a_stride)));
+  if (!a) {
+    __atomic_store_n(p.failed, 1, __ATOMIC_RELAXED);
+    return;
+  }
+  const int64_t end_row = smaller(p.row0 + p.rows, p.row0 + end * m.mr);
+  pack_block_a(p, p.row0 + first * m.mr, end_row, a, a_stride);
+  alignas(64) float tile[kMostTile];
+  if (m.enter) m.enter();
+  for (int64_t j = group * cut.group; j < smaller((group + 1) * cut.group, cut.column_panels); ++j) {
+    const int64_t column = j * m.nr;
+    const int columns = int(smaller(m.nr, p.call.n - column));
+    for (int64_t i = first; i < end; ++i) {
+      const int64_t row = p.row0 + i * m.mr;
+      const int rows = int(smaller(m.mr, end_row - row));
+      float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * m.mr * m.nr : tile;
+      if (p.last) prefetch_tile(p.call, row, rows, column, columns);
+      (2 * columns <= m.nr ? m.run_half : m.run)(depth, a + (i - first) * a_stride, p.b + j * p.b_stride, acc, !p.first);
+      if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
+    }
+  }
+  if (m.leave) m.leave();
+}
+
+// Packs [k0, k0 + k) of B into panels `stride` bytes apart.
+void pack_panels_b(const MicroKernel& m, const MatrixView& b, int64_t k0, int64_t k, int64_t n, char* packed, int64_t stride) {
+  const int64_t panels = divide_up(n, m.nr), at_once = 8;
+  const int64_t unit = int64_t(m.nr) * int64_t(element_size(m.type));
+  parallel_for(divide_up(panels, at_once), [&](int64_t task) {
+    for (int64_t i = 0; i < k; i += kPackPiece)
+      for (int64_t j = task * at_once; j < smaller(panels, (task + 1) * at_once); ++j)
+        m.pack_b(part(b, k0 + i, j * m.nr), smaller(kPackPiece, k - i), smaller(m.nr, n - j * m.nr),
+                 packed + j * stride + i * unit);
+  });
+}
+
+// What is left of the epilogue when there is nothing to sum.
+void finish_zeros(const GemmCall& call) {
+  const float zeros[64] = {};
+  for (int64_t row = 0; row < call.m; ++row)
+    for (int64_t column = 0; column < call.n; column += 64)
+      finish_tile(call, zeros, 64, row, 1, column, int(smaller(64, call.n - column)));
+}
+
+// All pieces of k for rows [row0, row0 + rows). `whole_b`: the packed matrix, or null to pack each piece on the way.
+int run_rows(const GemmCall& call, const MicroKernel& m, const char* whole_b, int64_t row0, int64_t rows, int64_t piece) {
+  const int64_t unit_b = int64_t(m.nr) * int64_t(element_size(m.type)), column_panels = divide_up(call.n, m.nr);
+  const int64_t block_panels = larger(1, smaller(kBlockPanels, kBlockBytesA / int64_t(a_panel_bytes(m, piece))));
+  const Cut cut(divide_up(rows, m.mr), column_panels, block_panels);
+  const bool pieces = piece < call.k;
+  float* partial = nullptr;
+  if (pieces) {
+    const size_t floats = size_t(cut.row_panels * column_panels) * size_t(m.mr * m.nr);
+    partial = static_cast<float*>(thread_scratch(kSlotPartial, floats * sizeof(float)));
+    if (!partial) return 1;
+  }
+  int failed = 0;
+  for (int64_t k0 = 0; k0 < call.k && !failed; k0 += piece) {
+    const int64_t k = smaller(piece, call.k - k0);
+    const char* b = whole_b ? whole_b + k0 * unit_b : nullptr;
+    const int64_t b_stride = int64_t(b_panel_bytes(m, whole_b ? call.k : k));
+    if (!b) {
+      char* const packed = static_cast<char*>(thread_scratch(kSlotB, size_t(column_panels * b_stride)));
+      if (!packed) return 1;
+      pack_panels_b(m, call.b, k0, k, call.n, packed, b_stride);
+      b = packed;
+    }
+    const Product p{call, m, b, b_stride, k0, k, row0, rows, partial, k0 == 0, k0 + k == call.k, &failed};
+    parallel_for(cut.tasks(), [&](int64_t task) { run_task(p, cut, task); });
+  }
+  return failed;
+}
+
+int gemm(const GemmCall& call) {
+  if (call.m <= 0 || call.n <= 0) return 0;
+  if (call.k <= 0) {
+    finish_zeros(call);
+    return 0;
+  }
+  const MicroKernel& m = micro_kernel(call.product);
+  const int64_t unit = larger(m.k_unit, 32);
+  const int64_t piece = divide_up(divide_up(call.k, divide_up(call.k, kMostK)), unit) * unit;
+  const bool pieces = piece < call.k;
+  const int64_t most_rows = pieces ? larger(1, kPartialFloats / (divide_up(call.n, m.nr) * m.nr) / m.mr) * m.mr : call.m;
+  for (int64_t row = 0; row < call.m; row += most_rows) {
+    const int status = run_rows(call, m, static_cast<const char*>(call.packed_b), row, smaller(most_rows, call.m - row), piece);
+    if (status) return status;
+  }
+  return 0;
+}
+
+size_t packed_b_bytes(int64_t k, int64_t n, Element product) {
+  const MicroKernel& m = micro_kernel(product);
+  return k <= 0 || n <= 0 ? 0 : size_t(divide_up(n, m.nr)) * b_panel_bytes(m, k);
+}
+
+int pack_matrix_b(const MatrixView& b, int64_t k, int64_t n, Element product, void* packed) {
+  const MicroKernel& m = micro_kernel(product);
+  if (k > 0 && n > 0) pack_panels_b(m, b, 0, k, n, static_cast<char*>(packed), int64_t(b_panel_bytes(m, k)));
+  return 0;
+}
+
+}  // namespace
+
+const GemmTable& gemm_table() {
+  static constexpr GemmTable table = {gemm, packed_b_bytes, pack_matrix_b};
+  return table;
+}
+
+}  // namespace CAMBIUM_LEVEL
+}  // namespace cambium
