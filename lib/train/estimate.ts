@@ -69,10 +69,13 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     weights: weightBytes(shape, inLayers, embeddings),
     optimizer: trainable * 4 * (shape.ema === false ? 4 : 5) + (shape.method === 'full' ? 0 : trainable * packedBytes(shape)),
     activations: sum(towers.map((t) => activationBytes(shape, t))) + 4 * batch ** 2 + 8 * 4 * batch * config.projectionDim,
-    data: ((shape.prefetch ?? 2) + 1) * micro * 3 * config.vision.imageSize ** 2 * 4 + (accumulate > 1 ? batch * 3 * config.vision.imageSize ** 2 * 4 : 0),
+    data:
+      ((shape.prefetch ?? 2) + 1) * micro * 3 * config.vision.imageSize ** 2 * 4 +
+      (accumulate > 1 ? batch * 3 * config.vision.imageSize ** 2 * 4 : 0),
     base: BASE_BYTES,
   }
-  const flopsPerStep = accumulate * sum(towers.map((t) => towerFlops(shape, t, accumulate > 1))) + 3 * 2 * batch ** 2 * config.projectionDim * 2
+  const flopsPerStep =
+    accumulate * sum(towers.map((t) => towerFlops(shape, t, accumulate > 1))) + 3 * 2 * batch ** 2 * config.projectionDim * 2
   return { parameters, trainable, memory: { ...parts, total: sum(Object.values(parts)) }, flopsPerStep }
 }
 
@@ -169,12 +172,18 @@ export function requireMemory(shape: TrainingShape, limit: number, name = 'avail
   const estimate = estimateTraining(shape)
   const { total, ...parts } = estimate.memory
   if (total <= limit) return estimate
-  const fits = divisorsAbove(shape.batch, shape.accumulate ?? 1).find((k) => estimateTraining({ ...shape, accumulate: k }).memory.total <= limit)
+  const fits = divisorsAbove(shape.batch, shape.accumulate ?? 1).find(
+    (k) => estimateTraining({ ...shape, accumulate: k }).memory.total <= limit,
+  )
   const list = Object.entries(parts).map(([part, bytes]) => `${part} ${formatBytes(bytes)}`)
   const advice = fits === undefined ? 'a smaller model or image size is needed' : `accumulate ${fits} would fit and give the same result`
-  throw new CambiumError('E_MEMORY', `memory: expected at most ${formatBytes(limit)} (${name}), got about ${formatBytes(total)} (${list.join(', ')}); ${advice}`, {
-    details: { limit, estimate, accumulate: fits },
-  })
+  throw new CambiumError(
+    'E_MEMORY',
+    `memory: expected at most ${formatBytes(limit)} (${name}), got about ${formatBytes(total)} (${list.join(', ')}); ${advice}`,
+    {
+      details: { limit, estimate, accumulate: fits },
+    },
+  )
 }
 
 function divisorsAbove(batch: number, least: number): number[] {

@@ -9,7 +9,13 @@ const l14 = parseClipConfig({
   text_config: { hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12 },
   vision_config: { hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, patch_size: 14 },
 })
-const shape = (changes: Partial<TrainingShape> = {}): TrainingShape => ({ config: b16, method: 'r-adapter', batch: 256, dtype: 'bf16', ...changes })
+const shape = (changes: Partial<TrainingShape> = {}): TrainingShape => ({
+  config: b16,
+  method: 'r-adapter',
+  batch: 256,
+  dtype: 'bf16',
+  ...changes,
+})
 const billions = (value: number) => Math.round(value / 1e8) / 10
 
 describe('parameters', () => {
@@ -102,7 +108,15 @@ describe('memory', () => {
 })
 
 test('bytes for people', () => {
-  expect([0, 999, 1000, 12_345_678, 1.5e9, 123e9, 5e15].map(formatBytes)).toEqual(['0 B', '999 B', '1.0 kB', '12 MB', '1.5 GB', '123 GB', '5000 TB'])
+  expect([0, 999, 1000, 12_345_678, 1.5e9, 123e9, 5e15].map(formatBytes)).toEqual([
+    '0 B',
+    '999 B',
+    '1.0 kB',
+    '12 MB',
+    '1.5 GB',
+    '123 GB',
+    '5000 TB',
+  ])
 })
 
 test('a configuration survives the way to JSON and back', () => {

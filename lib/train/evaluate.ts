@@ -1,0 +1,121 @@
+/**
+ * Evaluation: zero-shot classification with template ensembles (Radford et al. 2021) and retrieval, over any number of sets,
+ * for a model as it is, with an injection, or with an adapter at several α. Results are plain JSON; fractions are in [0, 1].
+ */
+import type { Dataset } from '../data/dataset.js'
+import { CambiumError } from '../errors.js'
+import type { Injection } from '../injection/injection.js'
+import type { Clip } from '../models/clip.js'
+import { classHead, DEFAULT_TEMPLATES, type EncodeOptions, encodeImages, similarities } from './features.js'
+import { ClassificationCounter, type ClassificationResult } from './metrics.js'
+import { type RetrievalResult, retrieveAt } from './retrieval.js'
+
+export interface EvaluationSet {
+  readonly name: string
+  readonly data: Dataset
+  /** Default: classification where every image has a class, else retrieval. */
+  readonly task?: 'classification' | 'retrieval'
+}
+
+export interface EvaluateOptions extends Omit<EncodeOptions, 'onProgress'> {
+  /** Prompts for every set; default those of the set, else `a photo of a {}.` */
+  templates?: readonly string[]
+  /** Told after each batch; the count starts anew for each set and for its texts. */
+  onProgress?: (progress: EvaluationProgress) => void
+}
+
+export interface EvaluationProgress {
+  readonly set: string
+  readonly what: 'images' | 'texts'
+  readonly done: number
+  readonly total: number
+}
+
+export interface ClassificationEvaluation extends ClassificationResult {
+  readonly task: 'classification'
+  /** Broken images left out. */
+  readonly skipped: number
+}
+
+export interface RetrievalEvaluation extends RetrievalResult {
+  readonly task: 'retrieval'
+}
+
+/** By the name of the set. */
+export type Evaluation = Readonly<Record<string, ClassificationEvaluation | RetrievalEvaluation>>
+
+/** Evaluates a model, with an injection if one is given, over sets. @throws E_DATA, E_OPTION for two sets of one name */
+export async function evaluate(
+  clip: Clip,
+  sets: readonly EvaluationSet[],
+  options: EvaluateOptions & { injection?: Injection } = {},
+): Promise<Evaluation> {
+  const [evaluation] = await evaluateAt(clip, sets, [options.injection], options)
+  return evaluation
+}
+
+/** The same for several injections, decoding each image once. */
+export async function evaluateAt(
+  clip: Clip,
+  sets: readonly EvaluationSet[],
+  injections: readonly (Injection | undefined)[],
+  options: EvaluateOptions = {},
+): Promise<Evaluation[]> {
+  requireNames(sets)
+  const evaluations = injections.map((): Record<string, ClassificationEvaluation | RetrievalEvaluation> => ({}))
+  for (const set of sets) {
+    const { name, data } = set
+    const encode = {
+      ...options,
+      onProgress: (progress: Omit<EvaluationProgress, 'set'>) => options.onProgress?.({ set: name, ...progress }),
+    }
+    const results =
+      taskOf(set) === 'classification'
+        ? await classifyAt(clip, data, injections, encode)
+        : (await retrieveAt(clip, data, injections, encode)).map((result) => ({ task: 'retrieval' as const, ...result }))
+    for (const [i, result] of results.entries()) evaluations[i][name] = result
+  }
+  return evaluations
+}
+
+/** The one number of a result: top-1, or the mean of both ways' R@1. */
+export function scoreOf(result: ClassificationEvaluation | RetrievalEvaluation): number {
+  return result.task === 'classification' ? result.top1 : (result.imageToText.r1 + result.textToImage.r1) / 2
+}
+
+function taskOf({ task, data }: EvaluationSet): 'classification' | 'retrieval' {
+  return task ?? (data.labelled ? 'classification' : 'retrieval')
+}
+
+function requireNames(sets: readonly EvaluationSet[]): void {
+  const seen = new Set<string>()
+  for (const { name } of sets) {
+    if (seen.has(name)) throw new CambiumError('E_OPTION', `sets: expected a name for each set, got ${JSON.stringify(name)} twice`)
+    seen.add(name)
+  }
+}
+
+async function classifyAt(
+  clip: Clip,
+  data: Dataset,
+  injections: readonly (Injection | undefined)[],
+  options: EncodeOptions & { templates?: readonly string[] },
+): Promise<ClassificationEvaluation[]> {
+  const labels = data.labels()
+  const templates = options.templates ?? (data.templates.length > 0 ? data.templates : DEFAULT_TEMPLATES)
+  const features = await encodeImages(clip, data, injections, options)
+  const results: ClassificationEvaluation[] = []
+  for (const [i, injection] of injections.entries()) {
+    const { values, samples, skipped } = features[i]
+    const head = await classHead(clip, data.classNames, templates, injection, options)
+    const counter = new ClassificationCounter(data.classNames)
+    const visit = (scores: Float32Array, first: number, rows: number) =>
+      counter.add(
+        scores,
+        samples.subarray(first, first + rows).map((sample) => labels[sample]),
+      )
+    await similarities(values, head, clip.config.projectionDim, visit, options.signal)
+    results.push({ task: 'classification', ...counter.result(), skipped })
+  }
+  return results
+}

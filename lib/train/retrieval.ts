@@ -1,0 +1,95 @@
+/** Retrieval over a set of captioned images, both ways. */
+import type { Dataset } from '../data/dataset.js'
+import { CambiumError } from '../errors.js'
+import type { Injection } from '../injection/injection.js'
+import type { Clip } from '../models/clip.js'
+import { type EncodeOptions, encodeImages, encodeTexts, type ImageFeatures, similarities } from './features.js'
+import { bestRank, type RankSummary, rankOf, summarizeRanks } from './metrics.js'
+
+export interface RetrievalResult {
+  readonly images: number
+  readonly captions: number
+  /** Rank of the best of an image's own captions among all captions. */
+  readonly imageToText: RankSummary
+  /** Rank of a caption's own image among all images. */
+  readonly textToImage: RankSummary
+  /** Broken images left out, with their captions. */
+  readonly skipped: number
+}
+
+/**
+ * R@1, 5, 10, median and mean rank over all images and all captions of a set; ties by index (metrics.ts).
+ * @throws E_DATA when an image has no caption
+ */
+export async function retrieve(
+  clip: Clip,
+  dataset: Dataset,
+  options: EncodeOptions & { injection?: Injection } = {},
+): Promise<RetrievalResult> {
+  const [result] = await retrieveAt(clip, dataset, [options.injection], options)
+  return result
+}
+
+/** The same for several injections, decoding each image once. */
+export async function retrieveAt(
+  clip: Clip,
+  dataset: Dataset,
+  injections: readonly (Injection | undefined)[],
+  options: EncodeOptions = {},
+): Promise<RetrievalResult[]> {
+  requireCaptions(dataset)
+  const features = await encodeImages(clip, dataset, injections, options)
+  const results: RetrievalResult[] = []
+  for (const [i, injection] of injections.entries()) {
+    const captions = Array.from(features[i].samples, (sample) => dataset.samples[sample].captions as readonly string[])
+    const texts = await encodeTexts(clip, captions.flat(), injection, options)
+    results.push(await rankBothWays(features[i], texts, captions, clip.config.projectionDim, options.signal))
+  }
+  return results
+}
+
+function requireCaptions(dataset: Dataset): void {
+  const without = dataset.samples.find(({ captions }) => captions === undefined || captions.length === 0)
+  if (without) throw new CambiumError('E_DATA', `${without.id}: expected at least one caption, got none`)
+  if (dataset.length === 0) throw new CambiumError('E_DATA', 'retrieval: expected at least one image, got none')
+}
+
+async function rankBothWays(
+  images: ImageFeatures,
+  texts: Float32Array,
+  captions: readonly (readonly string[])[],
+  width: number,
+  signal?: AbortSignal,
+): Promise<RetrievalResult> {
+  const owners = Int32Array.from(captions.flatMap((list, image) => list.map(() => image)))
+  const own: number[][] = captions.map(() => [])
+  owners.forEach((image, caption) => own[image].push(caption))
+  const toText = new Float64Array(captions.length)
+  const toImage = new Float64Array(owners.length)
+  await similarities(
+    images.values,
+    texts,
+    width,
+    (scores, first, rows) => {
+      for (let row = 0; row < rows; row++) toText[first + row] = bestRank(scores, own[first + row], row * owners.length, owners.length)
+    },
+    signal,
+  )
+  await similarities(
+    texts,
+    images.values,
+    width,
+    (scores, first, rows) => {
+      for (let row = 0; row < rows; row++)
+        toImage[first + row] = rankOf(scores, owners[first + row], row * captions.length, captions.length)
+    },
+    signal,
+  )
+  return {
+    images: captions.length,
+    captions: owners.length,
+    imageToText: summarizeRanks(toText),
+    textToImage: summarizeRanks(toImage),
+    skipped: images.skipped,
+  }
+}
