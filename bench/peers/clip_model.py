@@ -8,9 +8,21 @@ import os
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 SITES = ("after_attention", "after_mlp")
+
+
+def read_tensors(file, prefix=""):
+    """{name without the prefix: f32 tensor}, read and not mapped, so that no page of the file stays in memory."""
+    with open(file, "rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        header, tensors = json.loads(f.read(size)), {}
+        for name, entry in header.items():
+            if name.startswith(prefix) and name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                f.seek(8 + size + begin)
+                tensors[name[len(prefix):]] = torch.frombuffer(bytearray(f.read(end - begin)), dtype=torch.float32).view(entry["shape"])
+    return tensors
 
 
 def quick_gelu(x):
@@ -70,16 +82,17 @@ class Clip:
     def __init__(self, folder, dtype, trainable=True, image_only=False):
         with open(os.path.join(folder, "config.json")) as f:
             self.config = json.load(f)
-        weights = load_file(os.path.join(folder, "model.safetensors"))
+        file = os.path.join(folder, "model.safetensors")
         self.full = torch.float64 if dtype == torch.float64 else torch.float32
         self.towers = {}
         for tower in ("vision",) if image_only else ("vision", "text"):
-            prefix = f"{tower}_model."
-            own = {k[len(prefix):]: v for k, v in weights.items() if k.startswith(prefix)}
+            own = read_tensors(file, f"{tower}_model.")
             self.towers[tower] = Tower(own, self.config[f"{tower}_config"], tower == "text", dtype, trainable)
             rest = {k: v for k, v in own.items() if not k.startswith("encoder.")}
             setattr(self, tower, {k: v.to(dtype if "patch_embedding" in k else self.full) for k, v in rest.items()})
-        self.projection = {t: weights[f"{n}_projection.weight"].to(dtype) for t, n in (("vision", "visual"), ("text", "text"))}
+            del own, rest
+        names = {"vision": "visual_projection.weight", "text": "text_projection.weight"}
+        self.projection = {t: read_tensors(file, n)[""].to(dtype) for t, n in names.items()}
 
     def adapters(self):
         """{'vision.0.after_attention': W [D, D], ...}"""

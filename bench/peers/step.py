@@ -4,7 +4,7 @@ usage: python step.py [--model DIR] [--mode bf16-stored] [--work train|infer] [-
 
 Without --model a random ViT-B/16 CLIP is written to a temporary folder first. Without --serve it warms up, runs five
 steps and prints them. With --serve it prints a line {"ready": true, ...} and then, for every line `step N` on stdin,
-does N steps and prints one JSON line {"seconds": [...], "loss": ..., "rss_peak_mb": ...}; end of input ends it.
+does N steps and prints one JSON line {"seconds": [...], "cpu_seconds": [...], "loss": ..., "rss_peak_mb": ...}; end of input ends it.
 
 Modes (what is stored for the frozen matrices, and how they are computed):
   f64, f32      eager in that type
@@ -116,12 +116,13 @@ class Inference:
 
 def run(worker, count):
     """Does `count` steps; the time of a step ends when its loss is known."""
-    seconds, value = [], None
+    seconds, cpu_seconds, value = [], [], None
     for _ in range(count):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         value = worker.step()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "loss": value, "rss_peak_mb": rss_peak_mb()}
+        cpu_seconds.append(time.process_time() - cpu_start)
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "loss": value, "rss_peak_mb": rss_peak_mb()}
 
 
 def serve(worker, about):
@@ -146,6 +147,7 @@ def main():
         if args.dump:
             return worker.dump(args.dump)
         about = {"name": f"PyTorch {args.mode} {args.work}", "versions": {"torch": torch.__version__}, "threads": args.threads}
+        about["rss_loaded_mb"] = rss_peak_mb()
         if args.mode == "compile":
             about["compile_seconds"] = run(worker, 1)["seconds"][0]
         if args.serve:
