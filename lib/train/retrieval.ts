@@ -63,7 +63,7 @@ async function rankBothWays(
 ): Promise<RetrievalResult> {
   const owners = Int32Array.from(captions.flatMap((list, image) => list.map(() => image)))
   const own: number[][] = captions.map(() => [])
-  owners.forEach((image, caption) => own[image].push(caption))
+  for (const [caption, image] of owners.entries()) own[image].push(caption)
   const toText = new Float64Array(captions.length)
   const toImage = new Float64Array(owners.length)
   await similarities(
