@@ -12,25 +12,21 @@ export function svgOf(pack, icon, size) {
   return `${open} width="${size}" height="${size}" viewBox="${left} ${top} ${width} ${height}">${body}</svg>`
 }
 
-const onWhite = (svg) => sharp(Buffer.from(svg)).flatten({ background: '#ffffff' }).removeAlpha().toColourspace('srgb')
-
-/** Pixels [size, size, 3] as bytes. */
-export const rasterise = (svg) => onWhite(svg).raw().toBuffer()
+async function writeImage({ svg, modulate, path }) {
+  const flat = sharp(Buffer.from(svg)).flatten({ background: '#ffffff' })
+  const image = modulate === undefined ? flat : flat.modulate(modulate)
+  await image.removeAlpha().toColourspace('srgb').png({ compressionLevel: 3 }).toFile(path)
+}
 
 /**
- * Writes PNG files. `jobs` is [{ svg, path }]; a few run at once.
- * @param progress called with the number of files done
+ * Writes PNG files, a few at once.
+ * @param jobs [{ svg, path, modulate? }]; modulate shifts the colours: { hue in degrees, saturation, brightness }
  */
-export async function writeImages(jobs, progress = () => {}) {
+export async function writeImages(jobs) {
   for (const folder of new Set(jobs.map(({ path }) => dirname(path)))) mkdirSync(folder, { recursive: true })
   let next = 0
-  let done = 0
   const worker = async () => {
-    while (next < jobs.length) {
-      const { svg, path } = jobs[next++]
-      await onWhite(svg).png({ compressionLevel: 3 }).toFile(path)
-      progress(++done)
-    }
+    while (next < jobs.length) await writeImage(jobs[next++])
   }
   await Promise.all(Array.from({ length: 2 * availableParallelism() }, worker))
 }
