@@ -19,7 +19,6 @@ CAMBIUM_OPS(X)
 CAMBIUM_FORWARD_OPS(X)
 #undef X
 
-const GemmTable& gemm_table();
 
 }  // namespace CAMBIUM_LEVEL
 }  // namespace cambium
