@@ -1,14 +1,14 @@
 /**
  * Evaluation: zero-shot classification with template ensembles (Radford et al. 2021) and retrieval, over any number of sets,
- * for a model as it is, with an injection, or with an adapter at several α. Results are plain JSON; fractions are in [0, 1].
+ * for a model as it is or with an injection. Results are plain JSON; fractions are in [0, 1].
  */
 import type { Dataset } from '../data/dataset.js'
 import { CambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
-import { classHead, DEFAULT_TEMPLATES, type EncodeOptions, encodeImages, similarities } from './features.js'
+import { classHead, DEFAULT_TEMPLATES, type EncodeOptions, type EncodeProgress, encodeImages, similarities } from './features.js'
 import { ClassificationCounter, type ClassificationResult } from './metrics.js'
-import { type RetrievalResult, retrieveAt } from './retrieval.js'
+import { type RetrievalResult, retrieve } from './retrieval.js'
 
 export interface EvaluationSet {
   readonly name: string
@@ -24,11 +24,8 @@ export interface EvaluateOptions extends Omit<EncodeOptions, 'onProgress'> {
   onProgress?: (progress: EvaluationProgress) => void
 }
 
-export interface EvaluationProgress {
+export interface EvaluationProgress extends EncodeProgress {
   readonly set: string
-  readonly what: 'images' | 'texts'
-  readonly done: number
-  readonly total: number
 }
 
 export interface ClassificationEvaluation extends ClassificationResult {
@@ -50,32 +47,14 @@ export async function evaluate(
   sets: readonly EvaluationSet[],
   options: EvaluateOptions & { injection?: Injection } = {},
 ): Promise<Evaluation> {
-  const [evaluation] = await evaluateAt(clip, sets, [options.injection], options)
-  return evaluation
-}
-
-/** The same for several injections, decoding each image once. */
-export async function evaluateAt(
-  clip: Clip,
-  sets: readonly EvaluationSet[],
-  injections: readonly (Injection | undefined)[],
-  options: EvaluateOptions = {},
-): Promise<Evaluation[]> {
   requireNames(sets)
-  const evaluations = injections.map((): Record<string, ClassificationEvaluation | RetrievalEvaluation> => ({}))
+  const evaluation: Record<string, ClassificationEvaluation | RetrievalEvaluation> = {}
   for (const set of sets) {
-    const { name, data } = set
-    const encode = {
-      ...options,
-      onProgress: (progress: Omit<EvaluationProgress, 'set'>) => options.onProgress?.({ set: name, ...progress }),
-    }
-    const results =
-      taskOf(set) === 'classification'
-        ? await classifyAt(clip, data, injections, encode)
-        : (await retrieveAt(clip, data, injections, encode)).map((result) => ({ task: 'retrieval' as const, ...result }))
-    for (const [i, result] of results.entries()) evaluations[i][name] = result
+    const onProgress = (progress: EncodeProgress) => options.onProgress?.({ set: set.name, ...progress })
+    if (taskOf(set) === 'classification') evaluation[set.name] = await classify(clip, set.data, { ...options, onProgress })
+    else evaluation[set.name] = { task: 'retrieval', ...(await retrieve(clip, set.data, { ...options, onProgress })) }
   }
-  return evaluations
+  return evaluation
 }
 
 /** The one number of a result: top-1, or the mean of both ways' R@1. */
@@ -95,27 +74,22 @@ function requireNames(sets: readonly EvaluationSet[]): void {
   }
 }
 
-async function classifyAt(
+async function classify(
   clip: Clip,
   data: Dataset,
-  injections: readonly (Injection | undefined)[],
-  options: EncodeOptions & { templates?: readonly string[] },
-): Promise<ClassificationEvaluation[]> {
+  options: EncodeOptions & { templates?: readonly string[]; injection?: Injection },
+): Promise<ClassificationEvaluation> {
   const labels = data.labels()
+  const { injection, signal } = options
   const templates = options.templates ?? (data.templates.length > 0 ? data.templates : DEFAULT_TEMPLATES)
-  const features = await encodeImages(clip, data, injections, options)
-  const results: ClassificationEvaluation[] = []
-  for (const [i, injection] of injections.entries()) {
-    const { values, samples, skipped } = features[i]
-    const head = await classHead(clip, data.classNames, templates, injection, options)
-    const counter = new ClassificationCounter(data.classNames)
-    const visit = (scores: Float32Array, first: number, rows: number) =>
-      counter.add(
-        scores,
-        samples.subarray(first, first + rows).map((sample) => labels[sample]),
-      )
-    await similarities(values, head, clip.config.projectionDim, visit, options.signal)
-    results.push({ task: 'classification', ...counter.result(), skipped })
-  }
-  return results
+  const { values, samples, skipped } = await encodeImages(clip, data, injection, options)
+  const head = await classHead(clip, data.classNames, templates, injection, options)
+  const counter = new ClassificationCounter(data.classNames)
+  const visit = (scores: Float32Array, first: number, rows: number) =>
+    counter.add(
+      scores,
+      samples.subarray(first, first + rows).map((sample) => labels[sample]),
+    )
+  await similarities(values, head, clip.config.projectionDim, visit, signal)
+  return { task: 'classification', ...counter.result(), skipped }
 }

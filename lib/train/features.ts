@@ -5,6 +5,7 @@
 
 import { batches } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
+import { ImageCache } from '../data/image-cache.js'
 import { classPrompts } from '../data/prompts.js'
 import { abortReason, CambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
@@ -27,6 +28,8 @@ export interface EncodeOptions {
   exif?: boolean
   /** Features already computed with the same weights are taken from here; make a new one when weights have changed. */
   cache?: FeatureCache
+  /** Decoded images kept for the next evaluation of the same sets. */
+  decoded?: DecodedImages
 }
 
 export interface EncodeProgress {
@@ -43,64 +46,64 @@ export interface ImageFeatures {
   readonly skipped: number
 }
 
+/** Decoded images of several sets, for evaluations one after the other. */
+export class DecodedImages {
+  readonly #caches = new Map<Dataset, ImageCache>()
+
+  /** @param budget bytes for each set; images beyond it are decoded again */
+  constructor(readonly budget = 256e6) {}
+
+  of(dataset: Dataset): ImageCache {
+    const cache = this.#caches.get(dataset) ?? new ImageCache(this.budget)
+    this.#caches.set(dataset, cache)
+    return cache
+  }
+}
+
 /** Features by dataset, text and injection, for several heads over the same images or several sets with the same head. */
 export class FeatureCache {
-  readonly images = new Map<Dataset, Map<Injection | undefined, ImageFeatures>>()
+  readonly images = new Map<Injection | undefined, Map<Dataset, ImageFeatures>>()
   readonly texts = new Map<Injection | undefined, Map<string, Float32Array>>()
 }
 
 /**
- * Encodes a set once for each injection (undefined: the model itself), decoding each image once.
+ * Normalised features of the images of a set.
  * @throws E_IMAGE, E_DATA; the signal's reason when aborted
  */
 export async function encodeImages(
   clip: Clip,
   dataset: Dataset,
-  injections: readonly (Injection | undefined)[],
+  injection?: Injection,
   options: EncodeOptions = {},
-): Promise<ImageFeatures[]> {
-  const known = options.cache?.images.get(dataset)
-  const missing = [...new Set(injections)].filter((injection) => !known?.has(injection))
-  const found = new Map(known ?? [])
-  if (missing.length > 0) {
-    const features = await encodeAll(clip, dataset, missing, options)
-    for (const [i, injection] of missing.entries()) found.set(injection, features[i])
-    options.cache?.images.set(dataset, found)
-  }
-  return injections.map((injection) => found.get(injection) as ImageFeatures)
-}
-
-async function encodeAll(
-  clip: Clip,
-  dataset: Dataset,
-  injections: readonly (Injection | undefined)[],
-  options: EncodeOptions,
-): Promise<ImageFeatures[]> {
-  const { batch: batchSize = 64, signal, onProgress, skipBroken, onSkip, exif } = options
+): Promise<ImageFeatures> {
+  const { batch: batchSize = 64, signal, onProgress, skipBroken, onSkip, exif, cache } = options
+  const known = cache?.images.get(injection)?.get(dataset)
+  if (known !== undefined) return known
   const width = clip.config.projectionDim
-  const values = injections.map(() => new Float32Array(dataset.length * width))
+  const values = new Float32Array(dataset.length * width)
   const samples = new Int32Array(dataset.length)
   let [rows, skipped] = [0, 0]
-  let stored: Promise<unknown> = Promise.resolve()
-  for await (const batch of batches(dataset, { batchSize, preprocessor: clip.preprocessor, signal, skipBroken, onSkip, exif })) {
-    const features = await step(() =>
-      noGradient(() => {
-        const pixels = Tensor.from(batch.pixels, batch.shape)
-        return injections.map((injection) => l2Normalize(clip.encodeImage(pixels, injection)))
-      }),
-    )
-    const at = rows
-    const store = Promise.all(features.map(async (tensor, i) => values[i].set(await take(tensor), at * width)))
+  let stored: Promise<void> = Promise.resolve()
+  const loader = { batchSize, preprocessor: clip.preprocessor, signal, skipBroken, onSkip, exif, cache: options.decoded?.of(dataset) }
+  for await (const batch of batches(dataset, loader)) {
+    const features = await step(() => noGradient(() => l2Normalize(clip.encodeImage(Tensor.from(batch.pixels, batch.shape), injection))))
+    const store = storeAt(values, rows * width, features)
     store.catch(() => {}) // looked at in its turn
     await stored
     stored = store
-    samples.set(batch.samples, at)
+    samples.set(batch.samples, rows)
     rows += batch.samples.length
     skipped = batch.skipped
     onProgress?.({ what: 'images', done: rows + skipped, total: dataset.length })
   }
   await stored
-  return values.map((all) => ({ values: all.subarray(0, rows * width), samples: samples.subarray(0, rows), skipped }))
+  const features = { values: values.subarray(0, rows * width), samples: samples.subarray(0, rows), skipped }
+  cache?.images.set(injection, (cache.images.get(injection) ?? new Map()).set(dataset, features))
+  return features
+}
+
+async function storeAt(values: Float32Array, at: number, features: Tensor): Promise<void> {
+  values.set(await take(features), at)
 }
 
 /**

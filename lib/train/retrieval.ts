@@ -26,26 +26,12 @@ export async function retrieve(
   dataset: Dataset,
   options: EncodeOptions & { injection?: Injection } = {},
 ): Promise<RetrievalResult> {
-  const [result] = await retrieveAt(clip, dataset, [options.injection], options)
-  return result
-}
-
-/** The same for several injections, decoding each image once. */
-export async function retrieveAt(
-  clip: Clip,
-  dataset: Dataset,
-  injections: readonly (Injection | undefined)[],
-  options: EncodeOptions = {},
-): Promise<RetrievalResult[]> {
   requireCaptions(dataset)
-  const features = await encodeImages(clip, dataset, injections, options)
-  const results: RetrievalResult[] = []
-  for (const [i, injection] of injections.entries()) {
-    const captions = Array.from(features[i].samples, (sample) => dataset.samples[sample].captions as readonly string[])
-    const texts = await encodeTexts(clip, captions.flat(), injection, options)
-    results.push(await rankBothWays(features[i], texts, captions, clip.config.projectionDim, options.signal))
-  }
-  return results
+  const { injection, signal } = options
+  const features = await encodeImages(clip, dataset, injection, options)
+  const captions = Array.from(features.samples, (sample) => dataset.samples[sample].captions as readonly string[])
+  const texts = await encodeTexts(clip, captions.flat(), injection, options)
+  return rankBothWays(features, texts, captions, clip.config.projectionDim, signal)
 }
 
 function requireCaptions(dataset: Dataset): void {

@@ -3,9 +3,11 @@
  * validation alone; test and out-of-distribution sets are evaluated at every α for the record and choose nothing.
  */
 import { CambiumError } from '../errors.js'
-import type { Injection } from '../injection/injection.js'
+import type { Method } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
-import { type EvaluateOptions, type Evaluation, type EvaluationSet, evaluateAt, scoreOf } from './evaluate.js'
+import type { Tensor } from '../tensor.js'
+import { type EvaluateOptions, type Evaluation, type EvaluationSet, evaluate, scoreOf } from './evaluate.js'
+import { DecodedImages } from './features.js'
 
 /** 0, 0.1, …, 1: zero-shot to the adapter in full. */
 export const DEFAULT_ALPHAS: readonly number[] = Array.from({ length: 11 }, (_, i) => i / 10)
@@ -38,34 +40,54 @@ export async function chooseAlpha(
   return { ...best, tried }
 }
 
-/** An adapter that can be looked at with any α, such as RAdapter. */
-export interface Scalable {
-  at(alpha: number): Injection & { dispose?(): void }
+/** What can be evaluated at any α: every method is. */
+export type Scalable = Pick<Method, 'at'>
+
+export interface SweepPoint {
+  readonly alpha: number
+  readonly evaluation: Evaluation
 }
 
-export interface Sweep {
-  /** Chosen on validation; absent when there was no validation set. */
-  readonly chosen?: Choice
-  readonly points: readonly { readonly alpha: number; readonly evaluation: Evaluation }[]
+export interface SweepOptions extends EvaluateOptions {
+  /** Running averages of the method's parameters, in their place. */
+  averages?: ReadonlyMap<string, Tensor>
+  /** Told before each α. */
+  onAlpha?: (alpha: number) => void
 }
 
-/** Evaluates an adapter at several α over sets; `validation`, if given, is one more set and chooses. */
-export async function sweepAlpha(
+/** Evaluates a method over sets at several α, one after the other; each image is decoded once. */
+export async function evaluateAlphas(
   clip: Clip,
-  adapter: Scalable,
+  method: Scalable,
+  alphas: readonly number[],
   sets: readonly EvaluationSet[],
-  options: EvaluateOptions & { alphas?: readonly number[]; validation?: EvaluationSet } = {},
-): Promise<Sweep> {
-  const { alphas = DEFAULT_ALPHAS, validation } = options
-  const views: ReturnType<Scalable['at']>[] = []
-  try {
-    for (const alpha of alphas) views.push(adapter.at(alpha))
-    const all = validation === undefined ? sets : [validation, ...sets]
-    const points = (await evaluateAt(clip, all, views, options)).map((evaluation, i) => ({ alpha: alphas[i], evaluation }))
-    if (validation === undefined) return { points }
-    const score = (alpha: number) => scoreOf(points[alphas.indexOf(alpha)].evaluation[validation.name])
-    return { chosen: await chooseAlpha(alphas, score), points }
-  } finally {
-    for (const view of views) view.dispose?.()
+  options: SweepOptions = {},
+): Promise<SweepPoint[]> {
+  const decoded = options.decoded ?? new DecodedImages()
+  const points: SweepPoint[] = []
+  for (const alpha of alphas) {
+    options.onAlpha?.(alpha)
+    const view = await method.at(alpha, options.averages)
+    try {
+      points.push({ alpha, evaluation: await evaluate(clip, sets, { ...options, decoded, injection: view }) })
+    } finally {
+      await view.dispose()
+    }
   }
+  return points
+}
+
+/** Chooses α by the score on a validation set: top-1, or the mean of both ways' R@1. */
+export async function chooseAlphaOn(
+  clip: Clip,
+  method: Scalable,
+  validation: EvaluationSet,
+  options: SweepOptions & { alphas?: readonly number[] } = {},
+): Promise<Choice> {
+  const { alphas = DEFAULT_ALPHAS } = options
+  const decoded = options.decoded ?? new DecodedImages()
+  return chooseAlpha(alphas, async (alpha) => {
+    const [{ evaluation }] = await evaluateAlphas(clip, method, [alpha], [validation], { ...options, decoded })
+    return scoreOf(evaluation[validation.name])
+  })
 }
