@@ -1,12 +1,13 @@
 // Times op kernels of the CPU backend at the shapes of CLIP B/16 (batch 8) and prints GF/s or GB/s: medians of repeated
-// runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. Operands are random: zeros would be faster.
+// runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. With one thread the time is the CPU time of the
+// process, so that a busy machine disturbs less; with more it is wall time. Operands are random: zeros would be faster.
 //   usage: ops_bench [part of a name]
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <string>
@@ -52,6 +53,12 @@ std::vector<char> random_tensor(int64_t count, int32_t type) {
   return bytes;
 }
 
+double now() {
+  timespec t;
+  clock_gettime(cambium::thread_count() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+}
+
 // Median seconds of a call, over at least 0.3 s and 7 runs.
 void report(const std::string& name, double work, const char* unit, const std::function<int(CbContext*)>& call) {
   if (name.find(filter) == std::string::npos) return;
@@ -60,9 +67,9 @@ void report(const std::string& name, double work, const char* unit, const std::f
   double total = 0;
   for (int run = -1; run < 7 || total < 0.3; ++run) {
     context.next = 0;
-    const auto start = std::chrono::steady_clock::now();
+    const double start = now();
     if (call(&context.c) != CB_OK) std::abort();
-    const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double elapsed = now() - start;
     if (run >= 0) seconds.push_back(elapsed), total += elapsed;
   }
   std::sort(seconds.begin(), seconds.end());
