@@ -59,6 +59,11 @@ double now() {
   return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
 }
 
+// Whether any case whose name starts like this is asked for: others are not even set up.
+bool wanted(const std::string& name) {
+  return (name + " forward+backward").find(filter) != std::string::npos || std::string(filter).find(name) == 0;
+}
+
 // Median seconds of a call, over at least 0.3 s and 7 runs.
 void report(const std::string& name, double work, const char* unit, const std::function<int(CbContext*)>& call) {
   if (name.find(filter) == std::string::npos) return;
@@ -83,6 +88,8 @@ const char* type_name(int32_t type) { return type == CB_F32 ? "f32" : "bf16"; }
 
 void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool causal, int32_t type) {
   const int64_t m = batch * n, d = heads * width;
+  const std::string name = std::string("attention ") + type_name(type) + " n=" + std::to_string(n) + " K=" + std::to_string(width) + (causal ? " causal" : "");
+  if (!wanted(name)) return;
   std::vector<int32_t> offsets;
   for (int64_t b = 0; b <= batch; ++b) offsets.push_back(int32_t(b * n));
   auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type), dqkv = qkv;
@@ -90,19 +97,19 @@ void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool caus
   attention_args f{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data()};
   attention_grads g{&f, dy.data(), dqkv.data()};
   const double product = 2.0 * double(batch * heads * n * n * width) * (causal ? 0.5 : 1);
-  const std::string name = std::string("attention ") + type_name(type) + " n=" + std::to_string(n) + " K=" + std::to_string(width) + (causal ? " causal" : "");
   report(name + " forward", 2 * product, "GF/s", [&](CbContext* c) { return backend().attention_forward(c, &f); });
   report(name + " backward", 5 * product, "GF/s", [&](CbContext* c) { return backend().attention_backward(c, &g); });
 }
 
 void layer_norm(int64_t m, int64_t d, int32_t y_type) {
+  const std::string name = std::string("layer_norm f32 -> ") + type_name(y_type) + " d=" + std::to_string(d);
+  if (!wanted(name)) return;
   auto x = random_tensor(m * d, CB_F32), w = random_tensor(d, CB_F32), b = w, y = random_tensor(m * d, y_type), dx = x;
   std::vector<float> mean(size_t(m), 0), rstd(size_t(m), 1);
   const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
   layer_norm_args f{m, d, x.data(), CB_F32, f32(w), f32(b), 1e-5f, y.data(), y_type, mean.data(), rstd.data()};
   layer_norm_grads g{&f, y.data(), y_type, dx.data(), CB_F32, 1, nullptr, nullptr, 0, 0};
   const double element = y_type == CB_F32 ? 4 : 2;
-  const std::string name = std::string("layer_norm f32 -> ") + type_name(y_type) + " d=" + std::to_string(d);
   report(name + " forward", double(m * d) * (4 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
   report(name + " backward, accumulate", double(m * d) * (12 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
   auto dw = w, db = w;
@@ -119,6 +126,8 @@ struct Linear {
 
 void linear(const Linear& l) {
   const int64_t m = l.m, in = l.in, out = l.out;
+  const std::string name = std::string("linear ") + type_name(l.type) + " " + l.name;
+  if (!wanted(name)) return;
   const int32_t w_type = l.adapter ? CB_F32 : l.type;
   auto x = random_tensor(m * in, l.type), w = random_tensor(in * out, w_type), bias = random_tensor(out, CB_F32);
   auto residual = random_tensor(m * out, CB_F32), pre = random_tensor(m * out, l.type), dw = random_tensor(in * out, CB_F32);
@@ -137,7 +146,6 @@ void linear(const Linear& l) {
   g.f = &f, g.dy = y.data(), g.dy_type = y_type, g.dx = dx.data(), g.dx_type = l.type, g.skip_is_x = square;
   if (l.adapter) g.dw = reinterpret_cast<float*>(dw.data()), g.dw_accumulate = 1;
   const double work = 2.0 * double(m * in * out);
-  const std::string name = std::string("linear ") + type_name(l.type) + " " + l.name;
   const auto train = [&] { f.w_version += l.adapter ? 1 : 0; };  // the packed copies of a trained weight are rebuilt
   report(name + " forward", work, "GF/s", [&](CbContext* c) { return train(), backend().linear_forward(c, &f); });
   report(name + " backward", l.adapter ? 2 * work : work, "GF/s", [&](CbContext* c) { return train(), backend().linear_backward(c, &g); });
@@ -147,6 +155,7 @@ void linear(const Linear& l) {
 }
 
 void contrastive(int64_t n, int64_t p) {
+  if (!wanted("contrastive")) return;
   auto image = random_tensor(n * p, CB_F32), text = random_tensor(n * p, CB_F32), di = image, dt = text;
   std::vector<float> logits(size_t(n * n)), rows(static_cast<size_t>(n)), columns(static_cast<size_t>(n));
   std::vector<int32_t> labels(static_cast<size_t>(n));
@@ -163,6 +172,7 @@ void contrastive(int64_t n, int64_t p) {
 }
 
 void adamw(int64_t count) {
+  if (!wanted("squared_norm") && !wanted("adamw")) return;
   std::vector<std::vector<char>> t(5, random_tensor(count, CB_F32));
   std::memset(t[3].data(), 0, t[3].size());
   const auto f32 = [&](int i) { return reinterpret_cast<float*>(t[size_t(i)].data()); };
