@@ -1,0 +1,182 @@
+/**
+ * The settings of a command: flags, and a YAML file with the same names (`--config`), flags winning; checked as one by zod.
+ * Everything wrong here is a mistake of use, E_USAGE, exit code 2.
+ */
+import { readFile } from 'node:fs/promises'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { type ClassFile, readClassFile } from '../data/open-dataset.js'
+import { CambiumError, messageOf } from '../errors.js'
+import type { NamedPath } from '../train/fine-tune-data.js'
+
+export class UsageError extends CambiumError {
+  constructor(message: string) {
+    super('E_USAGE', message)
+  }
+}
+
+const number = z.number()
+/** `photos=DIR`, or in YAML also `{photos: DIR}`; a bare path is named after its last part. */
+const named = z
+  .union([
+    z.array(z.string()),
+    z.string().transform((one) => [one]),
+    z.record(z.string(), z.string()).transform((map) => Object.entries(map).map(([name, path]) => `${name}=${path}`)),
+  ])
+  .transform((list) => list.map(parseNamed))
+const texts = z.union([
+  z.array(z.string().min(1)),
+  z
+    .string()
+    .min(1)
+    .transform((one) => [one]),
+])
+const share = number.min(0).lt(1)
+const alpha = number.min(0).max(2)
+
+const common = {
+  model: z.string(),
+  dtype: z.enum(['f32', 'bf16']).optional(),
+  imageSize: number.int().positive().optional(),
+  threads: number.int().positive().optional(),
+  templates: texts.optional(),
+  classNames: z.string().optional(),
+  skipBroken: z.boolean().optional(),
+  exif: z.boolean().optional(),
+  json: z.boolean().optional(),
+  quiet: z.boolean().optional(),
+}
+
+export const trainSettings = z.strictObject({
+  ...common,
+  data: z.string(),
+  out: z.string(),
+  method: z.enum(['r-adapter', 'full', 'flyp']).default('r-adapter'),
+  epochs: number.int().positive().optional(),
+  batch: number.int().positive().optional(),
+  accumulate: number.int().positive().optional(),
+  lr: number.positive().optional(),
+  warmup: number.int().min(0).optional(),
+  minLr: number.min(0).optional(),
+  weightDecay: number.min(0).optional(),
+  clipNorm: number.min(0).optional(),
+  rank: number.int().positive().optional(),
+  drop: share.optional(),
+  dropBy: z.enum(['adapter', 'token']).optional(),
+  scale: number.optional(),
+  ema: z.union([z.boolean(), number.min(0).max(1)]).optional(),
+  margin: number.min(0).optional(),
+  epsilon: share.optional(),
+  tau: number.positive().optional(),
+  alpha: alpha.optional(),
+  alphas: z.array(alpha).min(1).optional(),
+  val: z.string().optional(),
+  valFraction: share.optional(),
+  test: named.optional(),
+  ood: named.optional(),
+  captions: named.optional(),
+  shots: number.int().positive().optional(),
+  seed: number.int().min(0).optional(),
+  dedupe: z.boolean().optional(),
+  cut: z.boolean().optional(),
+  saveDtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
+  memoryBudget: z.union([number.positive(), z.string().transform(parseBytes)]).optional(),
+  checkpointEvery: number.int().positive().optional(),
+  resume: z.boolean().optional(),
+})
+
+export const evalSettings = z.strictObject({
+  ...common,
+  adapter: z.string().optional(),
+  alpha: z.union([alpha, z.literal('sweep')]).optional(),
+  alphas: z.array(alpha).min(1).optional(),
+  val: z.string().optional(),
+  data: named.optional(),
+  ood: named.optional(),
+  captions: named.optional(),
+  batch: number.int().positive().optional(),
+})
+
+export const mergeSettings = z.strictObject({
+  model: z.string(),
+  adapter: z.string(),
+  out: z.string(),
+  alpha: alpha.optional(),
+  dtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
+  threads: number.int().positive().optional(),
+  json: z.boolean().optional(),
+  quiet: z.boolean().optional(),
+})
+
+/** Merges the file (if any) under the flags and checks the whole. @throws UsageError naming every wrong setting */
+export async function readSettings<T extends z.ZodType>(schema: T, flags: Readonly<Record<string, unknown>>): Promise<z.infer<T>> {
+  const { config, ...rest } = flags
+  const file = typeof config === 'string' ? await readConfig(config) : {}
+  const parsed = schema.safeParse({ ...file, ...rest })
+  if (parsed.success) return parsed.data
+  const lines = parsed.error.issues.map((issue) => describe(issue))
+  throw new UsageError(`${typeof config === 'string' ? `settings (flags and ${config})` : 'settings'}: ${lines.join('; ')}`)
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map(flagOf).join(', ')}`
+  const flag = flagOf(String(issue.path[0] ?? ''))
+  const missing = issue.code === 'invalid_type' && issue.input === undefined && /received undefined/.test(issue.message)
+  return missing ? `${flag}: expected a value, got none` : `${flag}: ${issue.message}`
+}
+
+const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+
+/** A YAML map; keys as the flags, with or without dashes. */
+async function readConfig(path: string): Promise<Record<string, unknown>> {
+  let value: unknown
+  try {
+    value = parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw new UsageError(`--config ${path}: ${messageOf(error)}`)
+  }
+  if (value === null || value === undefined) return {}
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new UsageError(`--config ${path}: expected a map of settings, got something else`)
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [key.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase()), entry]),
+  )
+}
+
+function parseNamed(text: string): NamedPath {
+  const at = text.indexOf('=')
+  if (at > 0) return { name: text.slice(0, at), path: text.slice(at + 1) }
+  const parts = text.split(/[\\/]/).filter((part) => part !== '' && part !== '.')
+  return { name: parts.at(-1) ?? text, path: text }
+}
+
+/** `8GB`, `512MB`, `2e9`: decimal units, `GiB` binary. */
+export function parseBytes(text: string): number {
+  const match = /^([\d.]+(?:e\d+)?)\s*(?:([kMGT])(i?)B?|B)?$/i.exec(text.trim())
+  const power = match?.[2] ? 'KMGT'.indexOf(match[2].toUpperCase()) + 1 : 0
+  const bytes = match ? Number(match[1]) * (match[3] ? 1024 : 1000) ** power : Number.NaN
+  if (!(bytes > 0)) throw new UsageError(`--memory-budget: expected a size such as 8GB or 512MB, got ${JSON.stringify(text)}`)
+  return bytes
+}
+
+/** Templates given as texts with {}, or as files: JSON, or one a line. */
+export async function readTemplates(entries: readonly string[] | undefined): Promise<string[] | undefined> {
+  if (entries === undefined) return undefined
+  const all: string[] = []
+  for (const entry of entries) {
+    if (entry.includes('{}')) all.push(entry)
+    else all.push(...(await templatesOf(entry)))
+  }
+  return all
+}
+
+async function templatesOf(path: string): Promise<readonly string[]> {
+  const { templates, classNames } = await readClassFile(path)
+  const list = templates ?? classNames
+  if (Array.isArray(list)) return list
+  throw new UsageError(`--templates ${path}: expected a template with {} or a file with a list of them, got neither`)
+}
+
+export async function readNames(path: string | undefined): Promise<ClassFile> {
+  return path === undefined ? {} : readClassFile(path)
+}

@@ -1,0 +1,65 @@
+/** The sets of a fine-tuning run: what trains, what chooses, what is only looked at. */
+import type { ClassNames } from '../data/class-names.js'
+import type { Dataset } from '../data/dataset.js'
+import { openDataset } from '../data/open-dataset.js'
+import { fewShot, splitDataset } from '../data/splits.js'
+import { CambiumError } from '../errors.js'
+import type { EvaluationSet } from './evaluate.js'
+import { DEFAULT_TEMPLATES } from './features.js'
+
+export interface NamedPath {
+  readonly name: string
+  readonly path: string
+}
+
+export interface FineTuneDataOptions {
+  /** Image folder, CSV or JSONL. */
+  data: string
+  /** A set of its own that chooses α. */
+  validation?: string
+  /** Share of `data` set apart for that when there is no such set. Default 0.1; 0: none. */
+  validationShare?: number
+  /** Images of each class that train, drawn by `seed`. */
+  shots?: number
+  /** Test sets of the same task, and others. */
+  tests?: readonly NamedPath[]
+  ood?: readonly NamedPath[]
+  /** Captioned sets, for retrieval. */
+  captions?: readonly NamedPath[]
+  classNames?: ClassNames
+  templates?: readonly string[]
+  skipBroken?: boolean
+  exif?: boolean
+  seed?: number
+}
+
+export interface FineTuneData {
+  readonly train: Dataset
+  readonly validation?: EvaluationSet
+  readonly tests: readonly EvaluationSet[]
+}
+
+/** @throws E_NOT_FOUND, E_DATA, E_OPTION for a share outside [0, 1) or a name used twice */
+export async function openFineTuneData(options: FineTuneDataOptions): Promise<FineTuneData> {
+  const { skipBroken, validationShare = 0.1, shots, seed = 0, classNames } = options
+  const fallback = { templates: DEFAULT_TEMPLATES }
+  const whole = await openDataset(options.data, { classNames, templates: options.templates, fallback, skipBroken })
+  const { templates } = whole
+  const open = (path: string) => openDataset(path, { templates: options.templates, fallback: { classNames, templates }, skipBroken })
+  const own = options.validation !== undefined
+  const split = own || validationShare === 0 ? { train: whole, validation: undefined } : splitDataset(whole, validationShare, seed)
+  const validation = options.validation === undefined ? split.validation : await open(options.validation)
+  const named = [...(options.tests ?? []), ...(options.ood ?? []), ...(options.captions ?? [])]
+  const retrieval = new Set(options.captions ?? [])
+  const tests: EvaluationSet[] = []
+  for (const set of named) {
+    if (set.name === 'validation' || tests.some(({ name }) => name === set.name))
+      throw new CambiumError('E_OPTION', `sets: expected a name of its own for each, got ${JSON.stringify(set.name)} twice`)
+    tests.push({ name: set.name, data: await open(set.path), ...(retrieval.has(set) ? { task: 'retrieval' as const } : {}) })
+  }
+  return {
+    train: shots === undefined ? split.train : fewShot(split.train, shots, seed),
+    ...(validation === undefined || validation.length === 0 ? {} : { validation: { name: 'validation', data: validation } }),
+    tests,
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * Fine-tuning from paths to a report, as the command line does it: open the model and the sets, refuse what cannot fit, train,
+ * choose α on validation, save, and compare with the model as it was. Test and out-of-distribution sets choose nothing.
+ */
+import { join } from 'node:path'
+import { saveAdapter } from '../checkpoint/adapter-file.js'
+import { merge } from '../checkpoint/merge.js'
+import type { SaveOptions } from '../checkpoint/save-clip.js'
+import { writeFileAtomic } from '../formats/atomic-file.js'
+import { RAdapter } from '../methods/r-adapter.js'
+import { Clip } from '../models/clip.js'
+import { type FloatDType, native } from '../native.js'
+import type { TrainingEstimate } from './estimate.js'
+import type { Evaluation, EvaluationProgress } from './evaluate.js'
+import type { EndEvent, TrainEvent } from './events.js'
+import { DecodedImages } from './features.js'
+import { type FineTuneData, type FineTuneDataOptions, openFineTuneData } from './fine-tune-data.js'
+import { createMethod, type MethodOptions, methodDefaults, type TrainedMethod } from './fine-tune-method.js'
+import { planRun, refuseOverwrite } from './plan.js'
+import { type Choice, chooseAlphaOn, evaluateAlphas, type SweepPoint } from './sweep.js'
+import { Trainer } from './train.js'
+
+export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions {
+  /** Folder of the pretrained CLIP. */
+  model: string
+  /** Folder for checkpoints, the adapter or the fine-tuned model, the merged model and report.json. */
+  out: string
+  epochs?: number
+  /** Default 64. */
+  batch?: number
+  accumulate?: number
+  lr?: number
+  warmup?: number
+  minLr?: number
+  weightDecay?: number
+  clipNorm?: number
+  ema?: boolean | number
+  /** α of the merged model; default: chosen on validation, 0.5 without validation (R-Adapter's paper). */
+  alpha?: number
+  /** The α that are tried on validation. Default 0, 0.1, …, 1. */
+  alphas?: readonly number[]
+  dtype?: FloatDType
+  /** Type of the merged checkpoint. Default that of the file it came from. */
+  saveDtype?: SaveOptions['dtype']
+  imageSize?: number
+  dedupe?: boolean
+  cut?: boolean
+  /** Bytes; a run that is estimated to need more is refused. Default: what is free. */
+  memoryBudget?: number
+  evaluationBatch?: number
+  checkpointEvery?: number
+  resume?: boolean
+  signal?: AbortSignal
+  onEvent?: (event: FineTuneEvent) => void
+}
+
+export type FineTuneEvent =
+  | TrainEvent
+  | {
+      readonly type: 'plan'
+      readonly images: number
+      readonly validation: number
+      readonly estimate: TrainingEstimate
+      readonly seconds: number
+    }
+  | ({ readonly type: 'evaluate'; readonly alpha: number } & EvaluationProgress)
+  | { readonly type: 'alpha'; readonly alpha: number; readonly choice?: Choice }
+  | { readonly type: 'saved'; readonly what: 'adapter' | 'fine-tuned' | 'merged' | 'report'; readonly folder: string }
+
+export interface FineTuneReport {
+  readonly model: string
+  readonly method: string
+  readonly dtype: FloatDType
+  readonly level: string
+  readonly threads: number
+  readonly images: { readonly train: number; readonly validation: number }
+  readonly trainable: number
+  readonly seconds: number
+  readonly peakBytes: number
+  readonly estimatedBytes: number
+  /** False when the run was stopped; it can be resumed and there is nothing else here. */
+  readonly done: boolean
+  readonly steps: number
+  readonly alpha?: { readonly value: number; readonly by: 'validation' | 'option' | 'default'; readonly tried?: Choice['tried'] }
+  /** Zero-shot (α = 0), the α of the merged model, and α = 1, over every set given. */
+  readonly results: readonly { readonly name: string; readonly alpha: number; readonly evaluation: Evaluation }[]
+  /** Folders written. */
+  readonly files: Readonly<Record<string, string>>
+}
+
+/**
+ * @throws E_MEMORY, E_OUT for a folder that holds another run, E_DATA and the errors of files; the signal's reason when aborted
+ * after training
+ */
+export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport> {
+  await refuseOverwrite(options.out, options.resume ?? false)
+  const clip = await Clip.load(options.model, { dtype: options.dtype, imageSize: options.imageSize })
+  try {
+    const data = await openFineTuneData(options)
+    const { estimate, seconds } = await planRun(clip, data, { ...methodDefaults(options), ...options, batch: options.batch ?? 64 })
+    options.onEvent?.({ type: 'plan', images: data.train.length, validation: data.validation?.data.length ?? 0, estimate, seconds })
+    const trained = await createMethod(clip, options)
+    try {
+      return await run(clip, data, trained, options, estimate)
+    } finally {
+      trained.dispose()
+    }
+  } finally {
+    clip.dispose()
+  }
+}
+
+async function run(
+  clip: Clip,
+  data: FineTuneData,
+  trained: TrainedMethod,
+  options: FineTuneOptions,
+  estimate: TrainingEstimate,
+): Promise<FineTuneReport> {
+  const trainer = createTrainer(clip, data, trained, options)
+  try {
+    const end = await train(trainer, options)
+    const { level, threads } = native.backendInfo()
+    const report: FineTuneReport = {
+      model: options.model,
+      method: options.method,
+      dtype: clip.dtype,
+      level,
+      threads,
+      images: { train: data.train.length, validation: data.validation?.data.length ?? 0 },
+      trainable: estimate.trainable,
+      seconds: end.seconds,
+      peakBytes: end.peakBytes,
+      estimatedBytes: estimate.memory.total,
+      done: end.reason === 'done',
+      steps: end.step,
+      results: [],
+      files: {},
+    }
+    if (!report.done) return report
+    const finished = { ...report, ...(await finish(clip, data, trained, trainer, options)) }
+    await writeFileAtomic(join(options.out, 'report.json'), `${JSON.stringify(finished, null, 2)}\n`)
+    options.onEvent?.({ type: 'saved', what: 'report', folder: join(options.out, 'report.json') })
+    return finished
+  } finally {
+    trainer.dispose()
+  }
+}
+
+function createTrainer(clip: Clip, data: FineTuneData, { method, objective }: TrainedMethod, options: FineTuneOptions): Trainer {
+  const { epochs = 10, batch = 64, dedupe, cut, accumulate, warmup, minLr, clipNorm, seed, skipBroken, exif, checkpointEvery } = options
+  const { lr, weightDecay, ema } = {
+    ...methodDefaults(options),
+    ...definedOf({ lr: options.lr, weightDecay: options.weightDecay, ema: options.ema }),
+  }
+  const rest = { accumulate, warmup, minLr, clipNorm, seed, skipBroken, exif, checkpointEvery }
+  return new Trainer(clip, {
+    method,
+    objective,
+    data: data.train,
+    epochs,
+    batch,
+    lr,
+    weightDecay,
+    ema,
+    text: { dedupe, cut },
+    out: options.out,
+    ...rest,
+  })
+}
+
+async function train(trainer: Trainer, { signal, resume, onEvent }: FineTuneOptions): Promise<EndEvent> {
+  let last: TrainEvent | undefined
+  for await (const event of trainer.run({ signal, resume })) {
+    onEvent?.(event)
+    last = event
+  }
+  return last as EndEvent // the last event of every run that did not throw
+}
+
+/** α, files and the comparison, after training. */
+async function finish(
+  clip: Clip,
+  data: FineTuneData,
+  trained: TrainedMethod,
+  trainer: Trainer,
+  options: FineTuneOptions,
+): Promise<Pick<FineTuneReport, 'alpha' | 'results' | 'files'>> {
+  const { signal, onEvent, evaluationBatch: batch, exif } = options
+  let at = 0
+  const evaluation = {
+    signal,
+    batch,
+    exif,
+    averages: trainer.averages,
+    decoded: new DecodedImages(),
+    onAlpha: (alpha: number) => {
+      at = alpha
+    },
+    onProgress: (progress: EvaluationProgress) => onEvent?.({ type: 'evaluate', alpha: at, ...progress }),
+  }
+  const choice =
+    options.alpha === undefined && data.validation
+      ? await chooseAlphaOn(clip, trained.method, data.validation, { ...evaluation, alphas: options.alphas })
+      : undefined
+  const value = options.alpha ?? choice?.alpha ?? 0.5
+  onEvent?.({ type: 'alpha', alpha: value, choice })
+  const files = await save(clip, trained, trainer, options, value)
+  const sets = [...(data.validation ? [data.validation] : []), ...data.tests]
+  const alphas = [...new Set([0, value, 1])].sort((a, b) => a - b)
+  const points = sets.length === 0 ? [] : await evaluateAlphas(clip, trained.method, alphas, sets, evaluation)
+  const by = options.alpha !== undefined ? 'option' : choice ? 'validation' : 'default'
+  return { alpha: { value, by, ...(choice ? { tried: choice.tried } : {}) }, results: points.map((point) => named(point, options)), files }
+}
+
+function named({ alpha, evaluation }: SweepPoint, { method }: FineTuneOptions): FineTuneReport['results'][number] {
+  const full = method === 'full' ? 'full fine-tuning' : 'FLYP'
+  const name = alpha === 0 ? 'zero-shot' : method === 'r-adapter' ? 'R-Adapter' : alpha === 1 ? full : `${full} + WiSE-FT`
+  return { name, alpha, evaluation }
+}
+
+/** The adapter, or the fine-tuned model; and the merged model at α. */
+async function save(
+  clip: Clip,
+  { method }: TrainedMethod,
+  trainer: Trainer,
+  options: FineTuneOptions,
+  alpha: number,
+): Promise<Record<string, string>> {
+  const { out, saveDtype: dtype, signal, onEvent } = options
+  const { averages } = trainer
+  const told = (what: 'adapter' | 'fine-tuned' | 'merged') => {
+    onEvent?.({ type: 'saved', what, folder: join(out, what) })
+    return join(out, what)
+  }
+  if (method instanceof RAdapter) {
+    await saveAdapter(method, join(out, 'adapter'), averages, { alpha })
+    const merged = await merge(clip, method, { alpha, averages, signal })
+    try {
+      await merged.save(join(out, 'merged'), { dtype, signal })
+    } finally {
+      merged.dispose()
+    }
+    return { adapter: told('adapter'), merged: told('merged') }
+  }
+  for (const [what, at] of [
+    ['fine-tuned', 1],
+    ['merged', alpha],
+  ] as const) {
+    const view = await method.at(at, averages)
+    try {
+      await clip.save(join(out, what), { dtype, signal })
+    } finally {
+      await view.dispose()
+    }
+  }
+  return { 'fine-tuned': told('fine-tuned'), merged: told('merged') }
+}
+
+function definedOf<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>
+  }
+}

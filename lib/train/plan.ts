@@ -1,0 +1,95 @@
+/** Before a run: what it will take, and whether its folder is free. */
+
+import { readRunState } from '../checkpoint/run-state.js'
+import { CambiumError } from '../errors.js'
+import type { Clip } from '../models/clip.js'
+import { native } from '../native.js'
+import { linear } from '../ops.js'
+import { noGradient, step, synchronize, Tensor } from '../tensor.js'
+import { availableMemory, requireMemory, type TrainingEstimate, type TrainingShape } from './estimate.js'
+import type { FineTuneData } from './fine-tune-data.js'
+import type { MethodOptions } from './fine-tune-method.js'
+
+export interface PlanOptions extends MethodOptions {
+  batch: number
+  epochs?: number
+  accumulate?: number
+  ema?: boolean | number
+  memoryBudget?: number
+}
+
+/** Share of the rate of a plain product that a whole step reaches; measured, and only for the first guess of the time. */
+const STEP_EFFICIENCY = 0.6
+
+/**
+ * Estimates memory and time, and keeps the core within the budget from here on.
+ * @throws E_MEMORY when the run cannot fit, with what would
+ */
+export async function planRun(
+  clip: Clip,
+  data: FineTuneData,
+  options: PlanOptions,
+): Promise<{ estimate: TrainingEstimate; seconds: number }> {
+  const { batch, epochs = 10, accumulate, method, rank, drop = 0.2, memoryBudget } = options
+  const prompts = promptsOf(data)
+  const shape: TrainingShape = {
+    config: clip.config,
+    method: method === 'r-adapter' ? 'r-adapter' : 'full',
+    rank,
+    drop,
+    batch,
+    accumulate,
+    dtype: clip.dtype,
+    textTokens: Math.max(...clip.tokenize(prompts.sample).map((ids) => ids.length)),
+    texts: prompts.count,
+    ema: options.ema !== false,
+  }
+  const loaded = native.memory().reserved // the model is there already and is part of the estimate
+  const limit = memoryBudget ?? availableMemory() + loaded
+  const estimate = requireMemory(shape, limit, memoryBudget === undefined ? 'available memory' : 'memory budget')
+  if (memoryBudget !== undefined) native.setMemoryBudget(memoryBudget)
+  const steps = epochs * Math.floor(data.train.length / batch)
+  return { estimate, seconds: (steps * estimate.flopsPerStep) / (STEP_EFFICIENCY * (await measureRate(clip.dtype))) }
+}
+
+/** Some of the prompts of training, for their length, and how many different ones there are at most. */
+function promptsOf({ train }: FineTuneData): { sample: string[]; count: number | undefined } {
+  const captions = train.samples.slice(0, 256).flatMap((sample) => sample.captions ?? [])
+  if (captions.length > 0) return { sample: captions, count: undefined }
+  const { classNames, templates } = train
+  const sample = templates.flatMap((template) => classNames.map((name) => template.replace('{}', () => name)))
+  return { sample: sample.slice(0, 4096), count: classNames.length * Math.max(1, templates.length) }
+}
+
+/** Operations a second of a product of the size that the towers' are, over about a tenth of a second. */
+export async function measureRate(dtype: 'f32' | 'bf16'): Promise<number> {
+  const [rows, width] = [1024, 768]
+  const x = Tensor.zeros([rows, width], dtype)
+  const w = Tensor.zeros([width, width], dtype)
+  try {
+    const product = () => step(() => noGradient(() => void linear(x, w, { dtype })))
+    await product()
+    await synchronize()
+    const began = performance.now()
+    let products = 0
+    while (products < 2 || performance.now() - began < 100) {
+      await product()
+      products++
+    }
+    await synchronize()
+    return (products * 2 * rows * width * width * 1000) / (performance.now() - began)
+  } finally {
+    x.dispose()
+    w.dispose()
+  }
+}
+
+/** @throws E_OUT when the folder holds a run and it is not to be resumed */
+export async function refuseOverwrite(out: string, resume: boolean): Promise<void> {
+  const run = resume ? undefined : await readRunState(out)
+  if (run !== undefined)
+    throw new CambiumError(
+      'E_OUT',
+      `out: expected a folder without a run, got ${out}, where one stands at step ${run.step} of ${run.steps}; resume it, or give another folder`,
+    )
+}
