@@ -13,6 +13,7 @@
 #include <cstdio>
 
 #include "cpu/elementwise.h"
+#include "cpu/gemm/pack_f32.h"
 #include "cpu/kernels.h"
 
 namespace cambium {
@@ -86,51 +87,39 @@ void pack_right(const Shape& s, MatrixView v, int64_t k, int64_t columns, char* 
 }
 
 // Scores (or their gradient) [keys][nr] as a right operand: as they stand, or packed into `room`.
-const void* right_operand(const Shape& s, float* scores, int64_t keys, char* room) {
+const void* right_operand(const Shape& s, float* scores, int64_t keys, int64_t columns, char* room) {
   if (s.direct) return scores;
-  s.kernel->pack_b({scores, Element::f32, s.nr, 1}, keys, s.nr, room);
+  s.kernel->pack_b({scores, Element::f32, s.nr, 1}, keys, columns, room);
   return room;
 }
 
-// out [tiles·mr][nr] = left panels (each over `panel_k`, of which the first k count) · right.
-void multiply_tiles(const Shape& s, int64_t rows, int64_t panel_k, int64_t k, const char* left, const void* right, float* out) {
+// out [tiles·mr][nr] = left panels (each over `panel_k`, of which the first k count) · right, for so many columns.
+void multiply_tiles(const Shape& s, int64_t rows, int64_t panel_k, int64_t k, const char* left, const void* right, float* out,
+                    int64_t columns) {
   const size_t bytes = a_panel_bytes(*s.kernel, panel_k);
+  const auto run = columns < s.nr ? s.kernel->run_half : s.kernel->run;
   for (int64_t row = 0; row < rows; row += s.mr, left += bytes, out += s.mr * s.nr) {
-    s.kernel->run(padded_k(*s.kernel, k), left, right, out, false);
+    run(padded_k(*s.kernel, k), left, right, out, false);
   }
 }
 
-typedef float v4 __attribute__((vector_size(16)));
-typedef int32_t i4 __attribute__((vector_size(16)));
+// Columns of a tile that are computed when `queries` are wanted: all, or the first half.
+int64_t columns_for(const Shape& s, int64_t queries) { return 2 * queries <= s.nr ? s.nr / 2 : s.nr; }
 
-// to[j][i] = from[i][j] for i < rows (a multiple of 4), j < columns (a multiple of 4)
-void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows, int64_t columns) {
-  for (int64_t j = 0; j < columns; j += 4) {
-    for (int64_t i = 0; i < rows; i += 4) {
-      v4 r[4];
-      for (int t = 0; t < 4; ++t) __builtin_memcpy(&r[t], from + (i + t) * from_stride + j, 16);
-      const v4 a = __builtin_shuffle(r[0], r[1], i4{0, 4, 1, 5}), b = __builtin_shuffle(r[0], r[1], i4{2, 6, 3, 7});
-      const v4 c = __builtin_shuffle(r[2], r[3], i4{0, 4, 1, 5}), d = __builtin_shuffle(r[2], r[3], i4{2, 6, 3, 7});
-      const v4 q[4] = {__builtin_shuffle(a, c, i4{0, 1, 4, 5}), __builtin_shuffle(a, c, i4{2, 3, 6, 7}),
-                       __builtin_shuffle(b, d, i4{0, 1, 4, 5}), __builtin_shuffle(b, d, i4{2, 3, 6, 7})};
-      for (int t = 0; t < 4; ++t) __builtin_memcpy(to + (j + t) * to_stride + i, &q[t], 16);
+// Writes a [K][nr] result to the rows of the block's queries: row q (rows are `stride` apart) gets column q · factor[q].
+void store_columns(const Shape& s, const float* result, const float* factor, int64_t queries, Output out, int64_t at,
+                   int64_t stride) {
+  for (int64_t first = 0; first < queries; first += W) {
+    const vf scale = factor != nullptr ? load(factor + first) : set(1.f);
+    const int64_t rows = smaller(W, queries - first);
+    for (int64_t i = 0; i < s.width; i += W) {
+      vf r[W];
+#pragma GCC unroll 16
+      for (int t = 0; t < W; ++t) r[t] = scale * load(result + (i + t) * s.nr + first);
+      transpose(r);
+      const int n = int(smaller(W, s.width - i));
+      for (int64_t t = 0; t < rows; ++t) out.put(at + (first + t) * stride + i, r[t], n);
     }
-  }
-}
-
-// Writes a [K][nr] result to the rows of `queries` queries: out row q (stride `stride`) gets column q times factor[q].
-void store_columns(const Shape& s, float* result, float* room, const float* factor, int64_t queries, Output out,
-                   int64_t at, int64_t stride) {
-  const int64_t rows = divide_up(s.width, 4) * 4;
-  if (factor != nullptr) {
-    for (int64_t i = 0; i < s.width; ++i) {
-      for (int64_t c = 0; c < s.nr; c += W) store(result + i * s.nr + c, load(result + i * s.nr + c) * load(factor + c));
-    }
-  }
-  transpose(result, s.nr, room, rows, rows, divide_up(queries, 4) * 4);
-  for (int64_t q = 0; q < queries; ++q) {
-    const Input row(room + q * rows, CB_F32);
-    for_lanes(0, s.width, [&](int64_t i, int n) { out.put(at + q * stride + i, row.at(i, n), n); });
   }
 }
 
@@ -141,9 +130,10 @@ CAMBIUM_INLINE vi lane_index() {
 }
 
 // Scores [keys][nr] become exp(scale · (score − largest of the column)); inverse[nr] = 1 / column sums. lse: may be null.
-void softmax_columns(const Shape& s, float* scores, int64_t keys, int64_t first_query, float* inverse, float* lse) {
+void softmax_columns(const Shape& s, float* scores, int64_t keys, int64_t first_query, int64_t columns, float* inverse,
+                     float* lse) {
   const vf never = set(-__builtin_inff()), scale = set(s.scale);
-  for (int64_t c = 0; c < s.nr; c += W) {
+  for (int64_t c = 0; c < columns; c += W) {
     float* column = scores + c;
     const int64_t open = s.causal ? smaller(keys, first_query + c + 1) : keys;  // keys that every lane may see
     const vi query = lane_index() + int32_t(first_query + c);
@@ -185,7 +175,7 @@ struct Head {
 
 struct ForwardRoom {
   char *keys, *values, *queries, *weights;
-  float *scores, *result, *rows, *inverse, *lse;
+  float *scores, *result, *inverse, *lse;
 };
 
 size_t forward_room(const Shape& s, int64_t n, char* base, ForwardRoom* r) {
@@ -195,8 +185,7 @@ size_t forward_room(const Shape& s, int64_t n, char* base, ForwardRoom* r) {
   r->queries = pieces.take<char>(b_bytes(s, s.width, s.nr));
   r->weights = pieces.take<char>(s.direct ? 0 : b_bytes(s, n, s.nr));
   r->scores = pieces.take<float>(divide_up(n, s.mr) * s.mr * s.nr * 4);
-  r->result = pieces.take<float>((s.keep + 4) * s.nr * 4);
-  r->rows = pieces.take<float>((s.width + 4) * (s.nr + 4) * 4);
+  r->result = pieces.take<float>((s.keep + W) * s.nr * 4);
   r->inverse = pieces.take<float>(s.nr * 4);
   r->lse = pieces.take<float>(s.nr * 4);
   return pieces.used;
@@ -216,11 +205,12 @@ bool forward_head(const Shape& s, const attention_args& a, const Head& head) {
     const int64_t queries = smaller(s.nr, head.n - first);
     const int64_t keys = s.causal ? smaller(head.n, first + s.nr) : head.n;
     pack_right(s, transposed(view_at(q, first, 0)), s.width, queries, room.queries);
-    multiply_tiles(s, keys, s.width, s.width, room.keys, room.queries, room.scores);
-    softmax_columns(s, room.scores, keys, first, room.inverse, a.lse != nullptr ? room.lse : nullptr);
-    const void* weights = right_operand(s, room.scores, keys, room.weights);
-    multiply_tiles(s, s.width, head.n, keys, room.values, weights, room.result);
-    store_columns(s, room.result, room.rows, room.inverse, queries, y, (head.row + first) * s.d + head.column, s.d);
+    const int64_t columns = columns_for(s, queries);
+    multiply_tiles(s, keys, s.width, s.width, room.keys, room.queries, room.scores, columns);
+    softmax_columns(s, room.scores, keys, first, columns, room.inverse, a.lse != nullptr ? room.lse : nullptr);
+    const void* weights = right_operand(s, room.scores, keys, columns, room.weights);
+    multiply_tiles(s, s.width, head.n, keys, room.values, weights, room.result, columns);
+    store_columns(s, room.result, room.inverse, queries, y, (head.row + first) * s.d + head.column, s.d);
     for (int64_t i = 0; a.lse != nullptr && i < queries; ++i) a.lse[head.index * s.m + head.row + first + i] = room.lse[i];
   }
   return true;
@@ -230,7 +220,7 @@ struct BackwardRoom {
   char *keys, *values, *keys_across;                    // left: K, V by rows; Kᵀ
   char *queries, *dys, *queries_across, *dys_across;    // right: Qᵀ, dYᵀ; Q, dY over the block's queries
   char *tile, *packed;                                  // one tile of P or dS as left operand; dS as right operand
-  float *scores, *dscores, *result, *rows, *dk, *dv, *lse, *delta;
+  float *scores, *dscores, *result, *dk, *dv, *lse, *delta;
 };
 
 size_t backward_room(const Shape& s, int64_t n, char* base, BackwardRoom* r) {
@@ -247,8 +237,7 @@ size_t backward_room(const Shape& s, int64_t n, char* base, BackwardRoom* r) {
   r->packed = pieces.take<char>(s.direct ? 0 : b_bytes(s, n, s.nr));
   r->scores = pieces.take<float>(s.mr * s.nr * 4);
   r->dscores = pieces.take<float>(divide_up(n, s.mr) * s.mr * s.nr * 4);
-  r->result = pieces.take<float>((s.keep + 4) * s.nr * 4);
-  r->rows = pieces.take<float>((s.width + 4) * (s.nr + 4) * 4);
+  r->result = pieces.take<float>((s.keep + W) * s.nr * 4);
   const int64_t sums = divide_up(n, s.mr) * s.mr * divide_up(s.width, s.nr) * s.nr * 4;
   r->dk = pieces.take<float>(sums);
   r->dv = pieces.take<float>(sums);
@@ -274,9 +263,10 @@ void row_statistics(const Shape& s, const attention_grads& g, const Head& head, 
 }
 
 // From a tile of scores and of dP (both [mr][nr], keys from `key`): P in `scores`, dS in `dscores`.
-void differentiate_tile(const Shape& s, float* scores, float* dscores, int64_t key, int64_t first, const BackwardRoom& room) {
+void differentiate_tile(const Shape& s, float* scores, float* dscores, int64_t key, int64_t first, int64_t columns,
+                        const BackwardRoom& room) {
   const bool masked = s.causal && key + s.mr > first + 1;
-  for (int64_t c = 0; c < s.nr; c += W) {
+  for (int64_t c = 0; c < columns; c += W) {
     const vf lse = load(room.lse + first + c), delta = load(room.delta + first + c), scale = set(s.scale);
     const vi query = lane_index() + int32_t(first + c);
     for (int64_t j = 0; j < s.mr; ++j) {
@@ -300,12 +290,14 @@ void add_products(const Shape& s, const float* tile, int64_t queries, const char
 
 // Rows of dK or dV from their sums [tiles][panels][mr][nr].
 void store_sums(const Shape& s, const float* sums, int64_t n, Output out, int64_t at, int64_t stride) {
-  const int64_t panels = divide_up(s.width, s.nr);
-  for (int64_t row = 0; row < n; ++row) {
-    for (int64_t panel = 0; panel < panels; ++panel) {
-      const Input from(sums + ((row / s.mr * panels + panel) * s.mr + row % s.mr) * s.nr, CB_F32);
-      const int64_t column = panel * s.nr, columns = smaller(s.nr, s.width - column);
-      for_lanes(0, columns, [&](int64_t i, int lanes) { out.put(at + row * stride + column + i, from.at(i, lanes), lanes); });
+  for (int64_t first = 0; first < n; first += s.mr) {
+    for (int64_t column = 0; column < s.width; column += s.nr, sums += s.mr * s.nr) {
+      const int64_t columns = smaller(s.nr, s.width - column);
+      for (int64_t i = 0; i < smaller(s.mr, n - first); ++i) {
+        const Input from(sums + i * s.nr, CB_F32);
+        const int64_t to = at + (first + i) * stride + column;
+        for_lanes(0, columns, [=](int64_t j, int lanes) { out.put(to + j, from.at(j, lanes), lanes); });
+      }
     }
   }
 }
@@ -335,18 +327,20 @@ bool backward_head(const Shape& s, const attention_grads& g, const Head& head) {
     pack_right(s, transposed(view_at(dy, first, 0)), s.width, queries, room.dys);
     pack_right(s, view_at(q, first, 0), queries, s.width, room.queries_across);
     pack_right(s, view_at(dy, first, 0), queries, s.width, room.dys_across);
+    const int64_t columns = columns_for(s, queries);
+    const auto run = columns < s.nr ? s.kernel->run_half : s.kernel->run;
     for (int64_t t = 0; t < tiles; ++t) {
       float* dscores = room.dscores + t * tile;
-      s.kernel->run(width, room.keys + t * panel, room.queries, room.scores, false);
-      s.kernel->run(width, room.values + t * panel, room.dys, dscores, false);
-      differentiate_tile(s, room.scores, dscores, t * s.mr, first, room);
+      run(width, room.keys + t * panel, room.queries, room.scores, false);
+      run(width, room.values + t * panel, room.dys, dscores, false);
+      differentiate_tile(s, room.scores, dscores, t * s.mr, first, columns, room);
       add_products(s, room.scores, queries, room.dys_across, room.dv + t * sums, t < started, room.tile);
       add_products(s, dscores, queries, room.queries_across, room.dk + t * sums, t < started, room.tile);
     }
     started = larger(started, tiles);
-    const void* right = right_operand(s, room.dscores, keys, room.packed);
-    multiply_tiles(s, s.width, head.n, keys, room.keys_across, right, room.result);
-    store_columns(s, room.result, room.rows, nullptr, queries, out, at + first * stride, stride);
+    const void* right = right_operand(s, room.dscores, keys, columns, room.packed);
+    multiply_tiles(s, s.width, head.n, keys, room.keys_across, right, room.result, columns);
+    store_columns(s, room.result, nullptr, queries, out, at + first * stride, stride);
   }
   store_sums(s, room.dk, head.n, out, at + s.d, stride);
   store_sums(s, room.dv, head.n, out, at + 2 * s.d, stride);
