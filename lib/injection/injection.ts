@@ -26,12 +26,24 @@ export interface Injection {
   layer(tower: Tower, index: number): LayerInjection | undefined
 }
 
+/** A method as it is evaluated; dispose when done. */
+export interface View extends Injection {
+  dispose(): void | Promise<void>
+}
+
 /** The part of a method that a trainer works with. */
 export interface Method extends Injection {
+  /** the name in run files */
+  readonly name: string
   /** what the optimizer updates */
   readonly parameters: readonly Parameter[]
   /** true where weight decay applies: tensors with two or more dimensions, unless the paper says otherwise */
   decays(parameter: Parameter): boolean
   /** Draws what is random in one optimizer step (gates), keyed by (seed, step): the same for every micro-batch. */
   draw(seed: number, step: number): void
+  /**
+   * The method between the pretrained model (alpha 0) and what was trained (alpha 1), with the running averages of its
+   * parameters, by name, when given. Until it is disposed, only the view may be used.
+   */
+  at(alpha: number, averages?: ReadonlyMap<string, Tensor>): Promise<View>
 }

@@ -5,7 +5,7 @@
 // after attention and after the feed-forward of every block of both towers, before the residual add. W and A start at
 // zero: still the same model. Where the authors' code differs from the paper (s, token-wise dropping) it is an option.
 import { CambiumError } from '../errors.js'
-import type { LayerInjection, Method, SerialMap, Tower } from '../injection/injection.js'
+import type { LayerInjection, Method, SerialMap, Tower, View } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { gatherRows, linear, scale, scaleRows } from '../ops.js'
@@ -48,6 +48,7 @@ interface Adapter {
 const RANDOM_SITE = { gates: 0x0aada001, start: 0x0aada002 } as const
 
 export class RAdapter implements Method {
+  readonly name = 'r-adapter'
   readonly parameters: Parameter[] = []
   readonly options: Readonly<RAdapterOptions>
   private readonly adapters = new Map<string, Adapter>()
@@ -94,7 +95,7 @@ export class RAdapter implements Method {
    * The adapter as it is evaluated: no dropping, W scaled by α (W_ens = W_org(αW̃ + I), eq. 6), with other factors in
    * the parameters' place when given (their running averages W̃).
    */
-  at(alpha: number, averages?: ReadonlyMap<string, Tensor>): { layer: Method['layer']; dispose(): void } {
+  async at(alpha: number, averages?: ReadonlyMap<string, Tensor>): Promise<View> {
     const gate = Parameter.named('alpha', Float32Array.of(alpha), [1])
     const serials = new Map<string, SerialMap>()
     for (const [key, { factors }] of this.adapters) {
@@ -105,6 +106,16 @@ export class RAdapter implements Method {
       layer: (tower, i) => ({ afterAttention: serials.get(`${tower}.${i}.after_attention`), afterFeedForward: serials.get(`${tower}.${i}.after_mlp`) }),
       dispose: () => gate.dispose(),
     }
+  }
+
+  /** Every adapter's factors, by `<tower>.<layer>.<site>`. */
+  *factors(): Generator<[string, { readonly [name in keyof Factors]: Parameter }]> {
+    for (const [key, { factors }] of this.adapters) yield [key, factors]
+  }
+
+  /** The gate of every adapter, f32 [1]: γ/(1−p) in a training step. */
+  *gates(): Generator<{ readonly key: string; readonly gate: Parameter }> {
+    yield* this.adapters.values()
   }
 
   dispose(): void {

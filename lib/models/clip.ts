@@ -1,4 +1,5 @@
 // CLIP (Radford et al. 2021): two towers of pre-norm blocks, config + weights -> features.
+import { type SaveOptions, saveClip } from '../checkpoint/save-clip.js'
 import { CambiumError } from '../errors.js'
 import { openCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
@@ -44,6 +45,7 @@ export class Clip {
     readonly dtype: FloatDType,
     readonly preprocessor: ImagePreprocessor,
     private readonly maybeTokenizer: ClipTokenizer | undefined,
+    private readonly loadedWith: ClipOptions,
   ) {
     this.blocks = { vision: this.blocksOf('vision', config.vision), text: this.blocksOf('text', config.text) }
     this.options = { vision: this.optionsOf(config.vision, false), text: this.optionsOf(config.text, true) }
@@ -69,7 +71,12 @@ export class Clip {
       if (error.code === 'E_NOT_FOUND') return undefined
       throw error
     })
-    return new Clip(checkpoint.folder, config, weights, dtype, preprocessor, tokenizer)
+    return new Clip(folder, config, weights, dtype, preprocessor, tokenizer, { ...options, dtype })
+  }
+
+  /** The same files once more, as they are on disk now. */
+  reload(): Promise<Clip> {
+    return Clip.load(this.folder, this.loadedWith)
   }
 
   /** @throws E_NOT_FOUND when the folder has none */
@@ -136,6 +143,14 @@ export class Clip {
   /** ln of the inverse temperature, [1]. */
   get logitScale(): Parameter {
     return this.weights.get('logit_scale')
+  }
+
+  /**
+   * Writes an ordinary checkpoint folder with config, tokenizer and preprocessor. Tensors that did not change keep their
+   * bytes. See {@link saveClip}.
+   */
+  save(folder: string, options: SaveOptions = {}): Promise<void> {
+    return saveClip(this, folder, options)
   }
 
   dispose(): void {

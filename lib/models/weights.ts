@@ -3,9 +3,9 @@
 import { CambiumError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
 import type { WeightMap, WeightRead } from '../formats/weight-map.js'
-import { type FloatDType, native } from '../native.js'
+import { type FloatDType, native, type TensorRead } from '../native.js'
 import { cast } from '../ops.js'
-import { Parameter, scope, type Tensor } from '../tensor.js'
+import { Parameter, scope, Tensor } from '../tensor.js'
 
 const PACKED = /\.self_attn\.([qkv])_proj\./
 
@@ -19,6 +19,8 @@ export function placeOf(canonical: string): { name: string; third?: number } {
 const isOperand = (name: string) => /(_proj|fc1|fc2|patch_embedding)\.weight$/.test(name) && !/^(visual|text)_projection/.test(name)
 
 export class Weights {
+  /** Canonical tensors that differ from the file, exactly (f32): what saving writes in their place. */
+  readonly changed = new Map<string, Float32Array>()
   private readonly byName = new Map<string, Parameter>()
 
   private constructor(
@@ -65,13 +67,34 @@ export class Weights {
 
   /** Back to the values of the file. */
   async restore(): Promise<void> {
-    for (const [name, parameter] of this.byName) await this.fill(parameter, name)
+    this.changed.clear()
+    for (const [name, parameter] of this.byName) await this.readInto(parameter, name)
   }
 
   /** Puts other values (and another shape) in a tensor's place, as f32. */
   replace(name: string, data: Float32Array, shape: readonly number[]): void {
     this.get(name).dispose()
     this.byName.set(name, Parameter.named(name, data, shape))
+    this.changed.set(name, data)
+  }
+
+  /** Changes the values of an unpacked tensor; the device's copy is rounded to its type. */
+  set(name: string, data: Float32Array): void {
+    const parameter = this.get(name)
+    scope(() => native.copy(cast(Tensor.from(data, parameter.shape), parameter.dtype).id, parameter.id))
+    this.changed.set(name, data)
+  }
+
+  /** The elements of a canonical tensor as the file has them, in f32. */
+  async original(canonical: string): Promise<Float32Array> {
+    const read = this.map.reads.get(canonical)
+    if (!read) throw new CambiumError('E_NAME', `weights: expected the name of a tensor of the model, got ${canonical}`)
+    return new Float32Array(await native.readTensor({ ...requestOf(read), to: 'F32' }))
+  }
+
+  /** Canonical names of what lies in a tensor of the device: itself, or q, k and v. */
+  canonical(name: string): string[] {
+    return this.readsOf(name).map((read) => read.name)
   }
 
   /** The elements of a canonical tensor as they are on the device now, in f32. */
@@ -98,7 +121,7 @@ export class Weights {
     const matrix = shape.length > 2 ? [shape[0], shape.slice(1).reduce((a, b) => a * b, 1)] : shape.length === 0 ? [1] : shape
     const parameter = Parameter.named(name, null, [matrix[0] * reads.length, ...matrix.slice(1)], dtype)
     try {
-      await this.fill(parameter, name)
+      await this.readInto(parameter, name)
     } catch (error) {
       parameter.dispose()
       throw error
@@ -107,13 +130,12 @@ export class Weights {
     this.byName.set(name, parameter)
   }
 
-  private async fill(parameter: Parameter, name: string): Promise<void> {
+  /** Fills a tensor with the file's values of `name`. */
+  async readInto(target: Tensor, name: string): Promise<void> {
     let at = 0
     for (const read of this.readsOf(name)) {
-      const { source, offset, count, transposeRows } = read
-      const request = { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
-      await native.readTensorInto(parameter.id, request, at)
-      at += count
+      await native.readTensorInto(target.id, requestOf(read), at)
+      at += read.count
     }
   }
 
@@ -128,4 +150,8 @@ export class Weights {
       return read
     })
   }
+}
+
+function requestOf({ source, offset, count, transposeRows }: WeightRead): TensorRead {
+  return { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
 }

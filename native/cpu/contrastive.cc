@@ -1,6 +1,8 @@
 // contrastive: the symmetric multi-positive loss with margin and smoothing of args.h, with one N×N array.
-//   CE of row i = lse_i − Σ_j ỹ_ij z_ij, because the targets of a row sum to one.
-//   dz_ij = dy/2N · (softmax_j z_ij − ỹ_ij + softmax_i z_ij − ỹ_ji); dimage = s·dz·text, dtext = s·dzᵀ·image.
+// Both directions share the targets ỹ_ij, whose rows sum to one and whose columns sum to c_j (not one where classes have
+// different sizes and ε > 0):
+//   CE of row i = lse_i − Σ_j ỹ_ij z_ij;  CE of column j = c_j · lse_j − Σ_i ỹ_ij z_ij
+//   dz_ij = dy/2N · (softmax_j z_ij + c_j · softmax_i z_ij − 2 ỹ_ij); dimage = s·dz·text, dtext = s·dzᵀ·image.
 // Sums of the loss and of dscale are f64, per row or block of columns, added in order.
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
@@ -12,9 +14,9 @@ namespace {
 constexpr int64_t kColumns = 512;    // columns of one task of a column pass
 constexpr int64_t kFlush = 32 * 16;  // elements summed in f32 before a partial sum goes to f64
 
-// The weights of a positive and of a negative in ỹ, for each row (the same for the column of that index): [N] each.
+// The weights of a positive and of a negative in each row of ỹ, and the sums c of its columns: [N] each.
 struct Targets {
-  float *positive, *negative;
+  float *positive, *negative, *column;
 };
 
 float factor(const contrastive_args& c) { return c.log_scale ? float(__builtin_exp(double(*c.scale))) : *c.scale; }
@@ -33,8 +35,8 @@ CAMBIUM_INLINE int64_t count_lanes(vi mask) {  // lanes that are -1
 }
 
 Targets targets_of(CbContext* context, const contrastive_args& c) {
-  float* weights = static_cast<float*>(context->scratch(context, size_t(2 * c.n + 1) * sizeof(float)));
-  if (weights == nullptr) return {nullptr, nullptr};
+  float* weights = static_cast<float*>(context->scratch(context, size_t(3 * c.n + 1) * sizeof(float)));
+  if (weights == nullptr) return {nullptr, nullptr, nullptr};
   for_rows(c.n, c.n, [&c, weights](int64_t i) {
     vi total{};
     for_lanes(0, c.n, [&](int64_t j, int n) { total += same_label(c.labels, j, n, c.labels[i]); });
@@ -42,8 +44,17 @@ Targets targets_of(CbContext* context, const contrastive_args& c) {
     const double epsilon = negatives > 0 ? double(c.epsilon) : 0.0;
     weights[i] = float((1.0 - epsilon) / double(positives));
     weights[c.n + i] = negatives > 0 ? float(epsilon / double(negatives)) : 0.f;
+    weights[2 * c.n + i] = float(positives);
   });
-  return {weights, weights + c.n};
+  const Targets t{weights, weights + c.n, weights + 2 * c.n};
+  double all = 0;
+  for (int64_t i = 0; i < c.n; ++i) all += double(t.negative[i]);
+  // Rows of one class have the same weights: column j holds |P| positives, and negatives from every other class.
+  for (int64_t j = 0; j < c.n; ++j) {
+    const double positives = double(t.column[j]);
+    t.column[j] = float(positives * double(t.positive[j]) + all - positives * double(t.negative[j]));
+  }
+  return t;
 }
 
 // Turns the products of row i into z in place; returns Σ_j ỹ_ij z_ij and keeps the row's log-sum-exp.
@@ -85,19 +96,19 @@ double finish_row(const contrastive_args& c, int64_t i, float s, Targets t) {
 
 // Sums over the rows seen so far, for each column of one task; f32 sums go to the f64 ones every kFlush rows.
 struct Columns {
-  float top[kColumns], exps[kColumns], positive[kColumns], negative[kColumns];
+  float top[kColumns], exps[kColumns], wanted[kColumns];
   double total[kColumns], weighted[kColumns];
 };
 
-void add_row(const contrastive_args& c, int64_t i, int64_t begin, int64_t end, Columns& s) {
+void add_row(const contrastive_args& c, Targets t, int64_t i, int64_t begin, int64_t end, Columns& s) {
   const Input z(c.logits + i * c.n, CB_F32), top(s.top, CB_F32);
-  const Output exps(s.exps, CB_F32, true), positive(s.positive, CB_F32, true), negative(s.negative, CB_F32, true);
+  const Output exps(s.exps, CB_F32, true), wanted(s.wanted, CB_F32, true);
+  const vf positive = set(t.positive[i]), negative = set(t.negative[i]);
   for_lanes(begin, end, [&](int64_t j, int n) {
     const vf value = z.at(j, n);
     const vi same = same_label(c.labels, j, n, c.labels[i]);
     exps.put(j - begin, exp(value - top.at(j - begin, n)), n);
-    positive.put(j - begin, same ? value : vf{}, n);
-    negative.put(j - begin, same ? vf{} : value, n);
+    wanted.put(j - begin, (same ? positive : negative) * value, n);
   });
 }
 
@@ -115,19 +126,18 @@ double finish_columns(const contrastive_args& c, Targets t, int64_t begin, int64
     for_lanes(0, columns, [&](int64_t j, int n) { to.put(j, max(z.at(j, n), top.at(j, n)), n); });
   }
   for (int64_t block = 0; block < c.n; block += kFlush) {
-    for (int64_t j = 0; j < columns; ++j) s.exps[j] = s.positive[j] = s.negative[j] = 0;
-    for (int64_t i = block; i < smaller(c.n, block + kFlush); ++i) add_row(c, i, begin, end, s);
+    for (int64_t j = 0; j < columns; ++j) s.exps[j] = s.wanted[j] = 0;
+    for (int64_t i = block; i < smaller(c.n, block + kFlush); ++i) add_row(c, t, i, begin, end, s);
     for (int64_t j = 0; j < columns; ++j) {
       s.total[j] += double(s.exps[j]);
-      s.weighted[j] += double(t.positive[begin + j]) * double(s.positive[j]) +
-                       double(t.negative[begin + j]) * double(s.negative[j]);
+      s.weighted[j] += double(s.wanted[j]);
     }
   }
   double loss = 0;
   for (int64_t j = 0; j < columns; ++j) {
     const double lse = double(s.top[j]) + __builtin_log(s.total[j]);
     c.column_lse[begin + j] = float(lse);
-    loss += lse - s.weighted[j];
+    loss += double(t.column[begin + j]) * lse - s.weighted[j];
   }
   return loss;
 }
@@ -135,16 +145,16 @@ double finish_columns(const contrastive_args& c, Targets t, int64_t begin, int64
 // Overwrites row i of z with dz; returns Σ_j dz_ij · ∂z_ij/∂(*scale).
 double backward_row(const contrastive_args& c, int64_t i, float s, float dy, Targets t) {
   float* z = c.logits + i * c.n;
-  const Input from(z, CB_F32), column_lse(c.column_lse, CB_F32), negative(t.negative, CB_F32);
+  const Input from(z, CB_F32), column_lse(c.column_lse, CB_F32), column(t.column, CB_F32);
   const Output to(z, CB_F32);
-  const vf row_negative = set(t.negative[i]), positive = set(2.f * t.positive[i]);  // equal labels have equal |P|
+  const vf negative = set(2.f * t.negative[i]), positive = set(2.f * t.positive[i]);
   const float half = dy / (2.f * float(c.n)), row_lse = c.row_lse[i];
   vd along{};
   for_lanes(0, c.n, [&](int64_t j, int n) {
     const vf value = from.at(j, n);
     const vi same = same_label(c.labels, j, n, c.labels[i]);
-    const vf wanted = same ? positive : row_negative + negative.at(j, n);
-    const vf dz = half * (exp(value - row_lse) + exp(value - column_lse.at(j, n)) - wanted);
+    const vf wanted = same ? positive : negative;
+    const vf dz = half * (exp(value - row_lse) + column.at(j, n) * exp(value - column_lse.at(j, n)) - wanted);
     to.put(j, dz, n);
     add_double(along, from.at(j, n), value);  // read back: zeros beyond the row
   });

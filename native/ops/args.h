@@ -179,7 +179,7 @@ typedef struct l2_normalize_grads {
 // Symmetric multi-positive loss with margin and smoothing (MPM-NCE; R-Adapter §3.3, references/methods §5):
 //   z_ij = (f_i·g_j + margin·[labels_i ≠ labels_j]) · s,  s = *scale (f32, device) or, when log_scale, exp(*scale)
 //   ỹ_ij = (1−ε)/|P(i)| where labels agree, ε/(N−|P(i)|) elsewhere (ε counts as 0 for a row without negatives)
-//   loss = ½ [ mean_i CE(ỹ_i·, softmax_j z_ij) + mean_j CE(ỹ_·j, softmax_i z_ij) ]
+//   loss = −1/2N Σ_ij ỹ_ij [ log softmax_j z_ij + log softmax_i z_ij ]    (the same ỹ both ways, as in the paper's code)
 // f, g [N,P] f32, already normalised. Labels agree as integers. InfoNCE: labels 0…N−1, margin 0, ε 0.
 // logits [N,N] f32 is the one big array: filled by forward, used up by backward. row_lse, column_lse [N].
 typedef struct contrastive_args {

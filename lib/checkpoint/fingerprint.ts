@@ -1,0 +1,23 @@
+// What tells one base checkpoint from another, cheaply: names, types and shapes of all tensors and the first kilobyte of
+// each. An adapter carries it, so that a wrong base is refused.
+import { createHash } from 'node:crypto'
+import { open } from 'node:fs/promises'
+import type { Checkpoint } from '../formats/checkpoint.js'
+
+/** `sha256:` and 64 hexadecimal digits. */
+export async function fingerprint(checkpoint: Checkpoint): Promise<string> {
+  const hash = createHash('sha256')
+  const tensors = [...checkpoint.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+  const files = new Map(await Promise.all(checkpoint.files.map(async (path) => [path, await open(path)] as const)))
+  try {
+    for (const { name, dtype, shape, offset, bytes, path } of tensors) {
+      hash.update(`${name}\0${dtype}\0${shape.join(',')}\0`)
+      const sample = Buffer.alloc(Math.min(1024, bytes))
+      await files.get(path)?.read(sample, 0, sample.length, offset)
+      hash.update(sample)
+    }
+  } finally {
+    for (const file of files.values()) await file.close()
+  }
+  return `sha256:${hash.digest('hex')}`
+}

@@ -1,0 +1,90 @@
+// A model back into an ordinary checkpoint folder, in the layout and the types it was read from.
+import { copyFile, mkdir, readdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { CambiumError } from '../errors.js'
+import { writeFileAtomic } from '../formats/atomic-file.js'
+import { writeCheckpoint } from '../formats/checkpoint.js'
+import { clipTensors } from '../formats/clip-tensors.js'
+import type { DiskDtype } from '../formats/dtype.js'
+import type { TensorToWrite } from '../formats/safetensors-write.js'
+import { planWrites, type WeightWrite } from '../formats/weight-map.js'
+import type { Clip } from '../models/clip.js'
+import { type DType, native } from '../native.js'
+import { cast } from '../ops.js'
+import { scope, Tensor } from '../tensor.js'
+
+export interface SaveOptions {
+  /** of the tensors written: as in the file they came from (default), or one for all */
+  dtype?: 'file' | 'f32' | 'bf16' | 'f16'
+  maxShardBytes?: number
+  signal?: AbortSignal
+}
+
+const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
+const MEMORY: Partial<Record<DiskDtype, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
+const COMPANION = /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
+
+/** Bytes of f32 values in a file's type, rounded once. */
+export async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<Uint8Array> {
+  const type = MEMORY[dtype]
+  if (!type) throw new CambiumError('E_DTYPE', `save: expected to write F32, BF16 or F16, got ${dtype}`)
+  if (type === 'f32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  const rounded = scope(() => cast(Tensor.from(values, [values.length]), type))
+  try {
+    return new Uint8Array(await native.read(rounded.id))
+  } finally {
+    rounded.dispose()
+  }
+}
+
+/**
+ * Writes config, weights, tokenizer and preprocessor into a folder (made when absent). Unchanged tensors keep their
+ * bytes unless another type is asked for; changed ones are rounded once.
+ * @throws E_SAME_FOLDER for the folder that the model was read from, E_NO_SPACE, E_IO
+ */
+export async function saveClip(clip: Clip, folder: string, options: SaveOptions = {}): Promise<void> {
+  const { dtype = 'file', maxShardBytes, signal } = options
+  if (resolve(folder) === resolve(clip.folder))
+    throw new CambiumError('E_SAME_FOLDER', `save: expected a folder other than the model's own, got ${folder}`)
+  await mkdir(folder, { recursive: true })
+  const { weights, config } = clip
+  const trained = new Set([...weights.values()].filter((p) => p.trainable).flatMap((p) => weights.canonical(p.name)))
+  const tensors = planWrites(weights.map.layout, clipTensors(config)).map((write): TensorToWrite => {
+    const source = weights.checkpoint.tensors.get(write.name)
+    const type: DiskDtype = dtype === 'file' ? (source?.dtype ?? 'F32') : DISK[dtype]
+    const same = source !== undefined && source.dtype === type && !write.parts.some((part) => trained.has(part) || weights.changed.has(part))
+    if (same) {
+      const { path, offset, count, fileSize } = source
+      const request = { path, offset, count, from: type, to: type, expectedSize: fileSize }
+      return { name: write.name, dtype: type, shape: source.shape, data: async () => new Uint8Array(await native.readTensor(request)) }
+    }
+    const shape = source && source.shape.length !== write.shape.length ? source.shape : write.shape
+    return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(clip, write, trained), type) }
+  })
+  for (const name of await readdir(clip.folder)) if (COMPANION.test(name)) await copyFile(join(clip.folder, name), join(folder, name))
+  await writeCheckpoint(folder, tensors, { maxShardBytes, signal })
+  await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config.raw, null, 2)}\n`)
+}
+
+/** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */
+async function valuesOf({ weights }: Clip, { parts, shape, transpose }: WeightWrite, trained: ReadonlySet<string>): Promise<Float32Array> {
+  const all: Float32Array[] = []
+  for (const part of parts) {
+    const exact = weights.changed.get(part)
+    if (trained.has(part)) all.push(await weights.floats(part))
+    else all.push(exact ?? (await weights.original(part)))
+  }
+  const joined = all.length === 1 ? all[0] : new Float32Array(all.reduce((sum, values) => sum + values.length, 0))
+  if (all.length > 1) {
+    let at = 0
+    for (const values of all) {
+      joined.set(values, at)
+      at += values.length
+    }
+  }
+  if (!transpose) return joined
+  const [rows, columns] = shape // of the file: the canonical matrix is [columns, rows]
+  const out = new Float32Array(joined.length)
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[i * columns + j] = joined[j * rows + i]
+  return out
+}

@@ -1,0 +1,40 @@
+// What a run tells while it goes on: plain objects, safe to log as JSON lines.
+export interface StartEvent {
+  readonly type: 'start'
+  readonly steps: number
+  /** steps done before, when resumed */
+  readonly from: number
+  readonly trainable: number
+  readonly momentum?: number
+}
+
+export interface StepEvent {
+  readonly type: 'step'
+  /** 1 … steps */
+  readonly step: number
+  readonly steps: number
+  readonly epoch: number
+  readonly loss: number
+  readonly lr: number
+  /** global norm before clipping */
+  readonly gradientNorm: number
+  readonly imagesPerSecond: number
+  readonly skipped: number
+}
+
+export interface CheckpointEvent {
+  readonly type: 'checkpoint'
+  readonly step: number
+  readonly folder: string
+}
+
+export interface EndEvent {
+  readonly type: 'end'
+  readonly step: number
+  /** 'aborted': stopped by its signal, after a checkpoint when there is a folder */
+  readonly reason: 'done' | 'aborted'
+  readonly seconds: number
+  readonly peakBytes: number
+}
+
+export type TrainEvent = StartEvent | StepEvent | CheckpointEvent | EndEvent
