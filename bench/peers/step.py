@@ -37,6 +37,7 @@ def read_arguments():
     parser.add_argument("--mode", choices=list(STORED), default="bf16-stored")
     parser.add_argument("--work", choices=["train", "infer"], default="train")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--attention", choices=["sdpa", "matmul"], default="sdpa")
     parser.add_argument("--foreach", action="store_true", help="AdamW(foreach=True) instead of fused")
     parser.add_argument("--dump", help="write loss, features and adapter gradients of the first step to this file, and end")
     parser.add_argument("--serve", action="store_true")
@@ -57,7 +58,7 @@ def load_inputs(folder, dtype):
 
 class Training:
     def __init__(self, args):
-        self.clip = Clip(args.model, STORED[args.mode])
+        self.clip = Clip(args.model, STORED[args.mode], attention=args.attention)
         self.inputs = load_inputs(args.model, self.clip.full)
         self.adapters = self.clip.adapters()
         self.average = [w.detach().clone() for w in self.adapters.values()]
@@ -98,7 +99,7 @@ class Inference:
     """Image tower of a merged model: no adapters, no gradients."""
 
     def __init__(self, args):
-        self.clip = Clip(args.model, STORED[args.mode], trainable=False, image_only=True)
+        self.clip = Clip(args.model, STORED[args.mode], trainable=False, image_only=True, attention=args.attention)
         self.inputs = load_inputs(args.model, self.clip.full)
         self.autocast = "bf16" in args.mode or args.mode == "compile"
         if args.mode == "compile":
@@ -146,7 +147,7 @@ def main():
         worker = (Training if args.work == "train" else Inference)(args)
         if args.dump:
             return worker.dump(args.dump)
-        about = {"name": f"PyTorch {args.mode} {args.work}", "versions": {"torch": torch.__version__}, "threads": args.threads}
+        about = {"name": f"PyTorch {args.mode} {args.work}, {args.attention}", "versions": {"torch": torch.__version__}, "threads": args.threads}
         about["rss_loaded_mb"] = rss_peak_mb()
         if args.mode == "compile":
             about["compile_seconds"] = run(worker, 1)["seconds"][0]
