@@ -69,7 +69,7 @@ export interface MemoryUse {
 }
 
 export interface Native {
-  create(dtype: DType, shape: readonly number[], bytes: Bytes | null): Id
+  create(dtype: DType, shape: readonly number[], bytes: Bytes | null, outlives?: boolean): Id
   read(id: Id): Promise<ArrayBuffer>
   write(id: Id, bytes: Bytes): void
   copy(from: Id, to: Id): void
@@ -79,6 +79,7 @@ export interface Native {
   setTrainable(id: Id, on: boolean): void
   gradient(id: Id): Id
   zeroGradient(id: Id): void
+  dropGradients(): void
 
   enterScope(): void
   leaveScope(keep: readonly Id[]): void
@@ -109,6 +110,7 @@ export interface Native {
   adamw(entries: readonly AdamWEntry[], schedule: Id, options: { beta1: number; beta2: number; eps: number; maxNorm: number }): Id
 
   fence(): Promise<void>
+  passed(): Promise<boolean>
   memory(): MemoryUse
   resetPeak(): void
   setMemoryBudget(bytes: number): void

@@ -102,7 +102,7 @@ export class Parameter extends Tensor {
   }
 
   static named(name: string, data: Bytes | null, shape: readonly number[], dtype: DType = 'f32'): Parameter {
-    return new Parameter(native.create(dtype, shape, data), name)
+    return new Parameter(native.create(dtype, shape, data, true), name)
   }
 
   get trainable(): boolean {
@@ -139,8 +139,10 @@ export function scope<T>(fn: () => T): T {
   const keep: Id[] = []
   try {
     const value = fn()
-    if (value !== null && typeof value === 'object' && typeof (value as { then?: unknown }).then === 'function')
+    if (value !== null && typeof value === 'object' && typeof (value as { then?: unknown }).then === 'function') {
+      if (value instanceof Promise) value.catch(() => {}) // nobody will wait for it
       throw new CambiumError('E_ASYNC', 'scope: expected a synchronous function, got one that returns a promise')
+    }
     collect(value, keep)
     return value
   } catch (error) {
@@ -182,29 +184,39 @@ export function recompute(fn: (inputs: Tensor[]) => Tensor[], inputs: readonly T
   return native.recompute(wrapped, inputs.map((t) => t.id)).map((id) => new Tensor(id))
 }
 
-const inFlight: Promise<void>[] = []
+const inFlight: Promise<boolean>[] = []
+let failed = false // a kernel of a step did; nobody may have been told yet
 
 /**
  * One step of a loop: a scope with a tape of its own. At most two steps are in flight; a third waits. When the function
- * throws, its tensors and its tape go and the gradients of `parameters` are dropped; parameters stay as they were.
+ * throws, its tensors and its tape go and the gradients of all parameters are dropped; parameters stay as they were.
+ * @throws what a kernel of an earlier step reported, unless somebody who waited for a result was told already
  */
-export async function step<T>(fn: () => T, parameters: Iterable<Parameter> = []): Promise<T> {
-  while (inFlight.length >= 2) await inFlight.shift()
+export async function step<T>(fn: () => T): Promise<T> {
+  for (;;) {
+    if (failed) {
+      failed = false
+      await synchronize()
+    } else if (inFlight.length >= 2) await inFlight[0]
+    else break
+  }
   try {
     return scope(fn)
   } catch (error) {
-    for (const parameter of parameters) native.zeroGradient(parameter.id)
+    native.dropGradients()
     throw error
   } finally {
     native.clearTape()
-    const fence = native.fence()
-    fence.catch(() => {}) // told to whoever waits for it: the next step, or the reader of a result
-    inFlight.push(fence)
+    const passed = native.passed().then((ok) => {
+      inFlight.splice(inFlight.indexOf(passed), 1)
+      if (!ok) failed = true
+      return ok
+    })
+    inFlight.push(passed)
   }
 }
 
 /** Waits until everything queued so far has run. @throws what a kernel reported */
 export async function synchronize(): Promise<void> {
-  inFlight.length = 0
   await native.fence()
 }

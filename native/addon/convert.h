@@ -131,6 +131,10 @@ struct From<Bytes> {
       const auto view = value.As<Napi::Object>().Get("byteLength");
       return {static_cast<const uint8_t*>(data), static_cast<size_t>(view.As<Napi::Number>().Int64Value())};
     }
+    if (value.IsDataView()) {
+      const auto view = value.As<Napi::DataView>();
+      return {static_cast<const uint8_t*>(view.Data()), view.ByteLength()};
+    }
     fail("E_ARGUMENT", "bytes: expected a typed array or ArrayBuffer, got something else");
   }
 };

@@ -9,7 +9,8 @@ struct Environment::Completion {
   Napi::Promise::Deferred deferred;
   std::function<Napi::Value(Napi::Env)> value;
   std::shared_ptr<Failure> own;
-  Failure stream;
+  bool tells = true;
+  Failure stream = {};
 };
 
 Environment::Environment(Napi::Env env) : session_(new Session(cpu_backend())) {
@@ -30,13 +31,10 @@ void Environment::complete(Napi::Env env, Napi::Function, Environment* self, Com
   if (env == nullptr) return;  // the environment is going away: nobody waits any more
   Napi::HandleScope scope(env);
   if (--self->pending_ == 0) self->channel_.Unref(env);
+  if (!completion->tells) return completion->deferred.Resolve(Napi::Boolean::New(env, !completion->stream));
   const Failure& failure = completion->stream ? completion->stream : completion->own ? *completion->own : completion->stream;
   if (failure) {
-    // Tasks queued before JavaScript was told are skipped; those queued from now on run again.
-    if (completion->stream && self->session_) {
-      Stream& stream = self->session_->stream();
-      stream.always([&stream](const Failure&) { stream.clear_failure(); });
-    }
+    if (completion->stream && self->session_) self->session_->told(failure);
     completion->deferred.Reject(to_js_error(env, failure.code, failure.message).Value());
     return;
   }
@@ -52,14 +50,25 @@ void Environment::complete(Napi::Env env, Napi::Function, Environment* self, Com
 Napi::Promise Environment::settle(Napi::Env env, std::function<Napi::Value(Napi::Env)> value) { return settle(env, nullptr, std::move(value)); }
 
 Napi::Promise Environment::settle(Napi::Env env, std::shared_ptr<Failure> failure, std::function<Napi::Value(Napi::Env)> value) {
-  auto* completion = new Completion{Napi::Promise::Deferred::New(env), std::move(value), std::move(failure), {}};
+  auto* completion = new Completion{Napi::Promise::Deferred::New(env), std::move(value), std::move(failure)};
   const Napi::Promise promise = completion->deferred.Promise();
+  queue(env, completion);
+  return promise;
+}
+
+Napi::Promise Environment::passed(Napi::Env env) {
+  auto* completion = new Completion{Napi::Promise::Deferred::New(env), nullptr, nullptr, false};
+  const Napi::Promise promise = completion->deferred.Promise();
+  queue(env, completion);
+  return promise;
+}
+
+void Environment::queue(Napi::Env env, Completion* completion) {
   if (pending_++ == 0) channel_.Ref(env);
   session().stream().always([this, completion](const Failure& failure) {
     completion->stream = failure;
     if (channel_.NonBlockingCall(completion) != napi_ok) delete completion;
   });
-  return promise;
 }
 
 }  // namespace cambium

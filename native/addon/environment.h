@@ -25,11 +25,15 @@ class Environment {
   // A promise that settles when the stream gets here: with `value` on success, with the failure so far otherwise.
   Napi::Promise settle(Napi::Env env, std::function<Napi::Value(Napi::Env)> value);
 
+  // A promise that settles when the stream gets here: true, or false after a failure, which stays to be told.
+  Napi::Promise passed(Napi::Env env);
+
   // As an error of its own, not the stream's: `failure` is looked at when the stream gets here.
   Napi::Promise settle(Napi::Env env, std::shared_ptr<Failure> failure, std::function<Napi::Value(Napi::Env)> value);
 
  private:
   struct Completion;
+  void queue(Napi::Env env, Completion* completion);
   static void complete(Napi::Env env, Napi::Function, Environment* self, Completion* completion);
   using Channel = Napi::TypedThreadSafeFunction<Environment, Completion, complete>;
 

@@ -12,7 +12,7 @@ struct Op<F> {
   static Napi::Value call(const Napi::CallbackInfo& info, std::index_sequence<I...>) {
     Environment& e = Environment::of(info.Env());
     Session& s = e.session();
-    s.handles().require_scope("op");
+    s.handles().require_scope(static_cast<const char*>(info.Data()));
     return to_js(info.Env(), s.handles().add(F(s, From<std::decay_t<Args>>::get(e, info[I])...), true));
   }
   static Napi::Value run(const Napi::CallbackInfo& info) {
@@ -22,7 +22,7 @@ struct Op<F> {
 
 template <auto F>
 void op(Napi::Env env, Napi::Object& exports, const char* name) {
-  exports.Set(name, Napi::Function::New(env, Op<F>::run, name));
+  exports.Set(name, Napi::Function::New(env, Op<F>::run, name, const_cast<char*>(name)));
 }
 
 }  // namespace

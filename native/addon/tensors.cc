@@ -19,7 +19,8 @@ Tensor tensor(Environment& e, const Napi::Value& value) {
 
 Napi::Value undefined(const Info& info) { return info.Env().Undefined(); }
 
-// (dtype, shape, bytes | null): a tensor outside the tape; zeros without bytes.
+// (dtype, shape, bytes | null, outlives): a tensor outside the tape; zeros without bytes. One that outlives its scope is
+// freed by its owner.
 Napi::Value create(Environment& e, const Info& info) {
   Session& s = e.session();
   Tensor t = s.empty(From<Shape>::get(e, info[1]), From<DType>::get(e, info[0]), "tensor");
@@ -29,7 +30,7 @@ Napi::Value create(Environment& e, const Info& info) {
     const Bytes bytes = From<Bytes>::get(e, info[2]);
     s.write(t, bytes.data, bytes.size);
   }
-  return to_js(info.Env(), s.handles().add(t, true));
+  return to_js(info.Env(), s.handles().add(t, !From<bool>::get(e, info[3])));
 }
 
 Napi::Value read(Environment& e, const Info& info) {
@@ -76,15 +77,19 @@ void bind_tensor(Napi::Env env, Napi::Object& exports) {
     const bool on = From<bool>::get(e, info[1]);
     if (on) expect_type("parameter", "a tensor", t, DType::f32);
     t->requires_grad = t->leaf = on;
-    if (!on) t->gradient.reset();
+    if (!on) e.session().gradient_of(t).reset();
     return undefined(info);
   });
   bind(env, exports, "gradient", [](Environment& e, const Info& info) -> Napi::Value {  // 0: none has flowed
-    const Tensor t = tensor(e, info[0]);
-    return t->gradient ? to_js(info.Env(), e.session().handles().add(t->gradient, true)) : to_js(info.Env(), 0);
+    const Tensor gradient = e.session().gradient_of(tensor(e, info[0]));
+    return gradient ? to_js(info.Env(), e.session().handles().add(gradient, true)) : to_js(info.Env(), 0);
   });
   bind(env, exports, "zeroGradient", [](Environment& e, const Info& info) {
-    tensor(e, info[0])->gradient.reset();
+    e.session().gradient_of(tensor(e, info[0])).reset();
+    return undefined(info);
+  });
+  bind(env, exports, "dropGradients", [](Environment& e, const Info& info) {  // of all parameters
+    e.session().drop_gradients();
     return undefined(info);
   });
 }
@@ -97,11 +102,12 @@ std::vector<Tensor> call_with(Environment& e, const Napi::Function& fn, const st
   return From<std::vector<Tensor>>::get(e, fn.Call({ids}));
 }
 
-void recompute_backward(Environment& e, const Napi::Function& fn, const std::vector<Tensor>& inputs, const std::vector<Var>& vars,
+void recompute_backward(Environment& e, const Napi::Function& fn, const std::vector<Saved>& inputs, const std::vector<Var>& vars,
                         const std::vector<Tensor>& seeds, Gradients& g) {
   Session& s = e.session();
   std::vector<Tensor> fresh;
-  for (const Tensor& t : inputs) {
+  for (const Saved& input : inputs) {
+    const Tensor& t = input.get("recompute");
     Tensor copy = s.view(t, t->shape);
     copy->leaf = copy->requires_grad = t->requires_grad;
     fresh.push_back(copy);
@@ -126,7 +132,7 @@ void recompute_backward(Environment& e, const Napi::Function& fn, const std::vec
   s.tape().recording = false;
   s.handles().leave({});
   s.tape().swap_nodes(std::move(outer));
-  for (size_t i = 0; i < fresh.size(); ++i) g.give(vars[i], std::move(fresh[i]->gradient));
+  for (size_t i = 0; i < fresh.size(); ++i) g.give(vars[i], std::move(s.gradient_of(fresh[i])));
 }
 
 Napi::Value recompute(Environment& e, const Info& info) {
@@ -158,11 +164,11 @@ Napi::Value recompute(Environment& e, const Info& info) {
   }
   if (!recording) return out;
   auto held = std::make_shared<Napi::FunctionReference>(Napi::Persistent(fn));
-  s.tape().record("recompute", {}, [&e, held, inputs, vars, results](Gradients& g) {
+  s.tape().record("recompute", {}, [&e, held, saved = std::vector<Saved>(inputs.begin(), inputs.end()), vars, results](Gradients& g) {
     std::vector<Tensor> seeds;
     bool any = false;
     for (const Var& result : results) seeds.push_back(g.take(result)), any = any || seeds.back();
-    if (any) recompute_backward(e, held->Value(), inputs, vars, seeds, g);
+    if (any) recompute_backward(e, held->Value(), saved, vars, seeds, g);
   });
   return out;
 }
@@ -199,6 +205,7 @@ void bind_tape(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "recompute", recompute);
   // (groups: [{parameter, m, v, average, decay, lrScale}], schedule, {beta1, beta2, eps, maxNorm}) -> ‖gradient‖²
   bind(env, exports, "adamw", [](Environment& e, const Info& info) -> Napi::Value {
+    e.session().handles().require_scope("adamw");
     const auto array = info[0].As<Napi::Array>();
     std::vector<AdamWGroup> groups;
     for (uint32_t i = 0; i < array.Length(); ++i) {
@@ -217,6 +224,7 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "fence", [](Environment& e, const Info& info) -> Napi::Value {  // settles when all before it has run
     return e.settle(info.Env(), [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
   });
+  bind(env, exports, "passed", [](Environment& e, const Info& info) -> Napi::Value { return e.passed(info.Env()); });
   bind(env, exports, "memory", [](Environment& e, const Info& info) -> Napi::Value {
     const MemoryUse use = e.session().memory().use();
     Napi::Object out = Napi::Object::New(info.Env());

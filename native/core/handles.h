@@ -14,7 +14,7 @@ using Id = int64_t;  // generation · 2^24 + slot, below 2^53: exact as a JavaSc
 
 class Handles {
  public:
-  Id add(Tensor tensor, bool scoped);  // scoped without a scope: E_SCOPE
+  Id add(Tensor tensor, bool scoped);  // scoped: the innermost scope owns it, or nobody when there is none
   const Tensor& get(Id id) const;      // E_HANDLE when stale
   void free(Id id);                    // freeing twice is no error
   void enter() { scopes_.emplace_back(); }

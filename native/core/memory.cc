@@ -116,6 +116,9 @@ void Memory::trim() {
 
 void Memory::reset_peak() { peak_ = live_ + scratch; }
 
-MemoryUse Memory::use() const { return {live_, peak_, reserved_ + scratch, budget_}; }
+MemoryUse Memory::use() const {
+  const size_t now = live_ + scratch;  // the scratch may have grown since the last tensor
+  return {live_, now > peak_ ? now : peak_, reserved_ + scratch, budget_};
+}
 
 }  // namespace cambium

@@ -19,6 +19,13 @@ Session::~Session() {
   handles_.clear();
 }
 
+void Session::told(const Failure& failure) {
+  if (failure.number <= told_) return;  // several may wait for the same
+  told_ = failure.number;
+  drop_gradients();
+  stream_->always([stream = stream_.get(), number = failure.number](const Failure&) { stream->clear_failure(number); });
+}
+
 Tensor Session::empty(const Shape& shape, DType type, const char* what) {
   auto tensor = std::make_shared<TensorData>();
   tensor->storage = std::make_shared<Storage>(&memory_, stream_.get(), static_cast<size_t>(shape.count()) * size_of(type), what);

@@ -32,6 +32,17 @@ class Session {
   void cast_into(const Tensor& from, const Tensor& to, bool accumulate);
   void touched(const Tensor& t) { ++t->storage->version; }  // an in-place write has been queued
 
+  // The gradient of a parameter, for reading or setting: null when there is none or it was dropped.
+  Tensor& gradient_of(const Tensor& parameter) {
+    if (parameter->gradient_epoch != gradient_epoch_) parameter->gradient.reset();
+    parameter->gradient_epoch = gradient_epoch_;
+    return parameter->gradient;
+  }
+  // Voids the gradients of all parameters: a step was given up, or what they hold was never computed.
+  void drop_gradients() { ++gradient_epoch_; }
+  // The stream's failure reached JavaScript: what is queued from now on runs again.
+  void told(const Failure& failure);
+
   template <class Args>
   void run(const char* op, int (*entry)(CbContext*, const Args*), const Args& args) {
     stream_->enqueue(op, [entry, args](CbContext* context) { return entry(context, &args); });
@@ -46,15 +57,13 @@ class Session {
     });
   }
 
-  uint64_t steps_in_flight = 0;
-
  private:
   const Backend* backend_;
   Memory memory_;
   std::unique_ptr<Stream> stream_;
   Tape tape_;
   Handles handles_;
-  uint64_t next_uid_ = 1;
+  uint64_t next_uid_ = 1, gradient_epoch_ = 0, told_ = 0;
 };
 
 }  // namespace cambium

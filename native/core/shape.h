@@ -19,16 +19,12 @@ class Shape {
     if (rank_ == kMaxRank) fail("E_SHAPE", "shape: expected at most %d dimensions, got more", kMaxRank);
     if (size < 0 || size > (int64_t{1} << 40)) fail("E_SHAPE", "shape: expected sizes from 0 to 2^40, got %lld", static_cast<long long>(size));
     sizes_[rank_++] = size;
-    if (size > 0 && count() > (int64_t{1} << 42)) fail("E_SHAPE", "shape: expected at most 2^42 elements, got more");
+    if (product() > 0x1p42) fail("E_SHAPE", "shape: expected at most 2^42 elements, got more");
   }
   int rank() const { return rank_; }
   int64_t operator[](int i) const { return sizes_[i]; }
   int64_t last() const { return rank_ == 0 ? 1 : sizes_[rank_ - 1]; }
-  int64_t count() const {
-    double product = 1;  // cannot wrap around
-    for (int i = 0; i < rank_; ++i) product *= static_cast<double>(sizes_[i]);
-    return static_cast<int64_t>(product);
-  }
+  int64_t count() const { return static_cast<int64_t>(product()); }
   int64_t rows() const { return last() == 0 ? 0 : count() / last(); }
   Shape with_last(int64_t size) const {
     Shape out;
@@ -50,6 +46,11 @@ class Shape {
   }
 
  private:
+  double product() const {  // exact up to the largest count allowed, and cannot wrap around above it
+    double product = 1;
+    for (int i = 0; i < rank_; ++i) product *= static_cast<double>(sizes_[i]);
+    return product;
+  }
   int rank_ = 0;
   int64_t sizes_[kMaxRank] = {};
 };

@@ -62,9 +62,9 @@ void Stream::drain() {
   idle_.wait(lock, [this] { return (queue_.empty() && !running_) || stopping_; });
 }
 
-void Stream::clear_failure() {
+void Stream::clear_failure(uint64_t number) {
   std::lock_guard<std::mutex> lock(mutex_);
-  failure_ = {};
+  if (failure_.number == number) failure_ = {};
 }
 
 // Bump allocation for one entry. A request that does not fit opens another block; before the next entry all blocks
@@ -120,7 +120,7 @@ void Stream::loop() {
     lock.lock();
     running_ = false;
     if (status != CB_OK && !failure_) {
-      failure_ = {code_of(status), std::string(op) + ": " + (context.text[0] ? context.text : "the kernel failed")};
+      failure_ = {code_of(status), std::string(op) + ": " + (context.text[0] ? context.text : "the kernel failed"), ++failures_};
       if (!context.text[0] && status == CB_OUT_OF_MEMORY) failure_.message = std::string(op) + ": expected free memory for scratch, got none";
     }
     if (queue_.empty()) idle_.notify_all();

@@ -17,6 +17,7 @@ namespace cambium {
 
 struct Failure {
   std::string code, message;
+  uint64_t number = 0;  // counts the failures of a stream
   explicit operator bool() const { return !code.empty(); }
 };
 
@@ -30,7 +31,8 @@ class Stream {
   void enqueue(const char* op, std::function<int(CbContext*)> task);
   void always(std::function<void(const Failure&)> task);  // told the failure so far, and not what follows
   void drain();            // blocks until the queue is empty
-  void clear_failure();    // it has been reported
+  // The failure of this number has been reported; a later one stays.
+  void clear_failure(uint64_t number);
 
  private:
   struct Task {
@@ -47,6 +49,7 @@ class Stream {
   std::deque<Task> queue_;
   bool stopping_ = false, running_ = false;
   Failure failure_;
+  uint64_t failures_ = 0;
   std::deque<std::pair<void*, size_t>> arena_;  // blocks of scratch; merged into one when the next entry starts
   size_t arena_used_ = 0;
   std::thread thread_;

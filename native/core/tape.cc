@@ -25,10 +25,15 @@ Tensor Gradients::take(const Var& output) {
   return gradient;
 }
 
+void Gradients::expect_none_left() const {
+  if (!flowing_.empty())
+    fail("E_NO_GRADIENT", "backward: expected values recorded since the tape was last emptied, got a gradient for one of before (keep it as a constant: make it in noGradient)");
+}
+
 Slot Gradients::slot(const Var& input) {
   if (!input.wanted) return {};
   if (input.leaf) {
-    Tensor& gradient = input.leaf->gradient;
+    Tensor& gradient = session_.gradient_of(input.leaf);
     const bool there = gradient != nullptr;
     if (!there) gradient = session_.empty(input.shape, DType::f32, "gradient");
     return {gradient, there};
@@ -87,6 +92,7 @@ void Tape::backward(const std::vector<Tensor>& outputs, const std::vector<Tensor
       nodes.pop_back();
       function(gradients);
     }
+    gradients.expect_none_left();
   } catch (...) {
     recording = was;
     throw;

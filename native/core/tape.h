@@ -55,6 +55,8 @@ class Gradients {
   Slot slot(const Var& input);     // memory of the input's type (f32 for parameters)
   // Passes a gradient on: hands over its memory when nobody else needs it, else copies or adds.
   void give(const Var& input, Tensor gradient);
+  // At the end of a walk: what nobody took belongs to a value whose node is gone, and would be lost.
+  void expect_none_left() const;
 
  private:
   Session& session_;

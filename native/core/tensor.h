@@ -54,7 +54,8 @@ struct TensorData {
   uint64_t uid;                // names the value on the tape
   bool requires_grad = false;  // a gradient flows to or through it
   bool leaf = false;           // a parameter: its gradient adds up in `gradient`
-  Tensor gradient;             // f32
+  Tensor gradient;             // f32; by Session::gradient_of only
+  uint64_t gradient_epoch = 0;
 
   int64_t count() const { return shape.count(); }
   int64_t rows() const { return shape.rows(); }

@@ -39,11 +39,12 @@ void lock_packs() {
 }
 void unlock_packs() { __atomic_store_n(&pack_lock, 0, __ATOMIC_RELEASE); }
 
-// Distinguishes copies of other layouts: product type, orientation, and the micro-kernel that reads it.
+// Distinguishes copies of other layouts: product type, direction, the micro-kernel that reads it, and how the weight is
+// read (a storage may be seen as several matrices).
 int64_t pack_tag(const linear_args& f, bool backward) {
   const MicroKernel& kernel = micro_kernel(Element(f.x_type));
   return 1 + f.x_type + 2 * int64_t(backward) + 4 * int64_t(kernel.k_unit) + 1024 * int64_t(kernel.nr) +
-         (int64_t(kernel.type) << 32);
+         (int64_t(kernel.type) << 32) + (int64_t(f.transposed != 0) << 33) + (f.in << 34);
 }
 
 int fill_pack(CbPack& slot, const linear_args& f, bool backward) {

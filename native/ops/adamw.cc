@@ -16,12 +16,13 @@ Tensor adamw(Session& s, const std::vector<AdamWGroup>& groups, const Tensor& sc
       expect_shape("adamw", "state", t, p->shape);
       s.touched(t);
     }
-    if (!p->gradient) {
-      p->gradient = s.empty(p->shape, DType::f32, "gradient");
-      s.zero(p->gradient);
+    Tensor& gradient = s.gradient_of(p);
+    if (!gradient) {
+      gradient = s.empty(p->shape, DType::f32, "gradient");
+      s.zero(gradient);
     }
     s.touched(p);
-    list.push_back({p->count(), p->data<float>(), p->gradient->data<float>(), group.m->data<float>(), group.v->data<float>(),
+    list.push_back({p->count(), p->data<float>(), gradient->data<float>(), group.m->data<float>(), group.v->data<float>(),
                     group.average ? group.average->data<float>() : nullptr, static_cast<float>(group.decay), static_cast<float>(group.lr_scale)});
   }
   Tensor norm2 = s.empty({1}, DType::f32, "adamw");

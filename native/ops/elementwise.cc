@@ -1,5 +1,6 @@
 // Ops on whole tensors: sum, add, multiply, scale, reshape, cast, interpolate, copy.
 #include "ops/ops.h"
+#include "ops/target.h"
 
 namespace cambium {
 namespace {
@@ -10,20 +11,6 @@ add_args pair(const char* op, const Tensor& a, const Tensor& b, const Tensor& y)
   expect_shape(op, "b", b, a->shape);
   return {a->count(), a->data(), b->data(), code(a->dtype), code(b->dtype), y->data(), code(y->dtype)};
 }
-
-// A gradient's memory in the type a kernel writes; `merge` brings it home when that is not the slot itself.
-struct Target {
-  Slot slot;
-  Tensor tensor;
-  Target(Session& s, const Slot& slot, const Shape& shape, DType type) : slot(slot) {
-    if (slot.gradient) tensor = slot.gradient->dtype == type ? slot.gradient : s.empty(shape, type, "gradient");
-  }
-  void* data() const { return tensor ? tensor->data() : nullptr; }
-  int accumulate() const { return tensor == slot.gradient && slot.accumulate; }
-  void merge(Session& s) const {
-    if (tensor != slot.gradient) s.cast_into(tensor, slot.gradient, slot.accumulate);
-  }
-};
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 #include "ops/ops.h"
+#include "ops/target.h"
 
 namespace cambium {
 namespace {
@@ -66,13 +67,15 @@ Tensor linear(Session& s, const Tensor& x, const Tensor& w, const LinearOptions&
                     linear_args f = a;
                     f.y = nullptr, f.residual = f.skip = nullptr;
                     sx.get("linear"), sw.get("linear"), sp.get("linear"), sg.get("linear");
-                    const Slot dx = g.slot(vx), dw = g.slot(vw), db = g.slot(vb);
+                    const Slot dx = g.slot(vx), db = g.slot(vb);
+                    const Target dw(s, g.slot(vw), vw.shape, DType::f32);
                     linear_grads b{};
                     b.dy = dy->data(), b.dy_type = code(dy->dtype);
                     b.dx = dx.data(), b.dx_type = type_of(dx), b.dx_accumulate = dx.accumulate, b.skip_is_x = skip_is_x;
-                    b.dw = dw.data<float>(), b.dw_accumulate = dw.accumulate;
+                    b.dw = static_cast<float*>(dw.data()), b.dw_accumulate = dw.accumulate();
                     b.dbias = db.data<float>(), b.dbias_accumulate = db.accumulate;
                     if (b.dx || b.dw || b.dbias) s.run_backward("linear", s.backend().linear_backward, f, b);
+                    dw.merge(s);
                     if (vs.wanted && vr.wanted) {
                       Slot skip = g.slot(vs);
                       s.cast_into(dy, skip.gradient, skip.accumulate);

@@ -1,4 +1,5 @@
 #include "ops/ops.h"
+#include "ops/target.h"
 
 namespace cambium {
 
@@ -21,9 +22,11 @@ Tensor token_embed(Session& s, const Tensor& ids, const Tensor& positions, const
     const Tensor dy = g.take(vy);
     if (!dy) return;
     si.get("token_embed"), sp.get("token_embed");
-    const Slot dt = g.slot(vt), dp = g.slot(vp);
-    token_embed_grads b{nullptr, dy->data<float>(), dt.data<float>(), dp.data<float>(), dt.accumulate, dp.accumulate};
+    const Target dt(s, g.slot(vt), vt.shape, DType::f32);
+    const Slot dp = g.slot(vp);
+    token_embed_grads b{nullptr, dy->data<float>(), static_cast<float*>(dt.data()), dp.data<float>(), dt.accumulate(), dp.accumulate};
     s.run_backward("token_embed", s.backend().token_embed_backward, a, b);
+    dt.merge(s);
   });
   return y;
 }
