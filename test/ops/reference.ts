@@ -1,0 +1,210 @@
+// Every op in float64, written as the formulas of native/ops/args.h stand. Shape letters as there.
+import type { Scalar, ScalarTape } from './scalar-tape.js'
+
+/** Row-major scalars. */
+export type Values = readonly Scalar[]
+
+export const row = (x: Values, width: number, i: number): Values => x.slice(i * width, (i + 1) * width)
+const column = (x: Values, width: number, j: number): Values => Array.from({ length: x.length / width }, (_, i) => x[i * width + j])
+
+/** erf by its series (Abramowitz & Stegun 7.1.6), or the continued fraction of erfc (7.1.14) where that converges. */
+export function erf(x: number): number {
+  if (Math.abs(x) < 3) {
+    let term = x
+    let total = x
+    for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(total); ++n) {
+      term *= (2 * x * x) / (2 * n + 1)
+      total += term
+    }
+    return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total
+  }
+  let fraction = Math.abs(x)
+  for (let n = 80; n > 0; --n) fraction = Math.abs(x) + n / 2 / fraction
+  return Math.sign(x) * (1 - Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction))
+}
+
+export type ActivationName = 'none' | 'quick_gelu' | 'gelu'
+
+function activate(t: ScalarTape, x: Scalar, activation: ActivationName): Scalar {
+  const v = t.valueOf(x)
+  if (activation === 'quick_gelu') {
+    const s = 1 / (1 + Math.exp(-1.702 * v))
+    return t.unary(x, v * s, s + 1.702 * v * s * (1 - s))
+  }
+  if (activation === 'gelu') {
+    const normal = 0.5 * (1 + erf(v * Math.SQRT1_2))
+    return t.unary(x, v * normal, normal + (v * Math.exp(-0.5 * v * v)) / Math.sqrt(2 * Math.PI))
+  }
+  return x
+}
+
+export interface LinearReference {
+  in: number
+  out: number
+  transposed?: boolean
+  activation?: ActivationName
+  bias?: Values
+  gate?: Scalar
+  residual?: Values
+  skip?: Values
+}
+
+export function linear(t: ScalarTape, x: Values, w: Values, o: LinearReference): Scalar[] {
+  const columns = Array.from({ length: o.out }, (_, j) => (o.transposed ? column(w, o.out, j) : row(w, o.in, j)))
+  const y: Scalar[] = []
+  for (let m = 0; m < (o.in ? x.length / o.in : 0); ++m) {
+    const from = row(x, o.in, m)
+    for (let j = 0; j < o.out; ++j) {
+      let v = t.dot(from, columns[j])
+      if (o.gate !== undefined) v = t.affine(v, t.valueOf(o.gate)) // no gradient to the gate
+      if (o.bias) v = t.add(v, o.bias[j])
+      v = activate(t, v, o.activation ?? 'none')
+      if (o.residual) v = t.add(v, o.residual[m * o.out + j])
+      if (o.skip) v = t.add(v, o.skip[m * o.out + j])
+      y.push(v)
+    }
+  }
+  return y
+}
+
+export function layerNorm(t: ScalarTape, x: Values, d: number, weight: Values, bias: Values | undefined, eps: number): Scalar[] {
+  const y: Scalar[] = []
+  for (let m = 0; m < x.length / d; ++m) {
+    const from = row(x, d, m)
+    const mean = t.affine(t.sum(from), -1 / d)
+    const centred = from.map((v) => t.add(v, mean))
+    const deviation = t.sqrt(t.affine(t.dot(centred, centred), 1 / d, eps))
+    centred.forEach((v, i) => {
+      const scaled = t.multiply(t.divide(v, deviation), weight[i])
+      y.push(bias ? t.add(scaled, bias[i]) : scaled)
+    })
+  }
+  return y
+}
+
+/** log Σ exp, shifted by the largest as a constant. */
+function logSumExp(t: ScalarTape, z: Values): Scalar {
+  const top = Math.max(...z.map((v) => t.valueOf(v)))
+  return t.affine(t.log(t.sum(z.map((v) => t.exp(t.affine(v, 1, -top))))), 1, top)
+}
+
+export function attention(
+  t: ScalarTape,
+  qkv: Values,
+  o: { heads: number; width: number; offsets: readonly number[]; causal: boolean },
+): Scalar[] {
+  const d = o.heads * o.width
+  const part = (i: number, which: number, head: number): Values => {
+    const start = (3 * i + which) * d + head * o.width
+    return qkv.slice(start, start + o.width)
+  }
+  const y: Scalar[] = new Array((qkv.length / 3) | 0)
+  for (let b = 0; b + 1 < o.offsets.length; ++b) {
+    const first = o.offsets[b]
+    const end = o.offsets[b + 1]
+    for (let head = 0; head < o.heads; ++head) {
+      const keys = Array.from({ length: end - first }, (_, j) => part(first + j, 1, head))
+      const values = Array.from({ length: end - first }, (_, j) => part(first + j, 2, head))
+      for (let i = first; i < end; ++i) {
+        const q = part(i, 0, head)
+        const seen = o.causal ? i - first + 1 : end - first
+        const z = keys.slice(0, seen).map((k) => t.affine(t.dot(q, k), 1 / Math.sqrt(o.width)))
+        const lse = t.affine(logSumExp(t, z), -1)
+        const p = z.map((v) => t.exp(t.add(v, lse)))
+        for (let k = 0; k < o.width; ++k)
+          y[i * d + head * o.width + k] = t.dot(
+            p,
+            values.slice(0, seen).map((v) => v[k]),
+          )
+      }
+    }
+  }
+  return y
+}
+
+export function patchify(pixels: Values, shape: readonly number[], patch: number): Scalar[] {
+  const [batch, channels, height, width] = shape
+  const y: Scalar[] = []
+  for (let b = 0; b < batch; ++b)
+    for (let down = 0; down < height; down += patch)
+      for (let across = 0; across < width; across += patch)
+        for (let c = 0; c < channels; ++c)
+          for (let i = 0; i < patch; ++i)
+            for (let j = 0; j < patch; ++j) y.push(pixels[((b * channels + c) * height + down + i) * width + across + j])
+  return y
+}
+
+export function classTokens(t: ScalarTape, x: Values, cls: Values, position: Values, batch: number): Scalar[] {
+  const d = cls.length
+  const n = position.length / d - 1
+  const y: Scalar[] = []
+  for (let b = 0; b < batch; ++b)
+    for (let token = 0; token <= n; ++token)
+      for (let i = 0; i < d; ++i) y.push(t.add(token === 0 ? cls[i] : x[(b * n + token - 1) * d + i], position[token * d + i]))
+  return y
+}
+
+export function tokenEmbed(
+  t: ScalarTape,
+  ids: readonly number[],
+  positions: readonly number[],
+  table: Values,
+  position: Values,
+  d: number,
+): Scalar[] {
+  return ids.flatMap((id, m) => row(table, d, id).map((v, i) => t.add(v, position[positions[m] * d + i])))
+}
+
+export const gatherRows = (x: Values, d: number, index: readonly number[]): Scalar[] => index.flatMap((i) => row(x, d, i))
+
+export function scaleRows(t: ScalarTape, x: Values, d: number, factor: Values, repeat: number): Scalar[] {
+  return x.map((v, i) => t.affine(v, t.valueOf(factor[Math.floor(Math.floor(i / d) / repeat) % factor.length])))
+}
+
+export function l2Normalize(t: ScalarTape, x: Values, d: number): Scalar[] {
+  const y: Scalar[] = []
+  for (let m = 0; m < x.length / d; ++m) {
+    const from = row(x, d, m)
+    const square = t.dot(from, from)
+    const norm = Math.sqrt(t.valueOf(square)) > 1e-12 ? t.sqrt(square) : t.constant(1e-12)
+    for (const v of from) y.push(t.divide(v, norm))
+  }
+  return y
+}
+
+export interface ContrastiveReference {
+  p: number
+  labels: readonly number[]
+  scale: Scalar
+  logScale: boolean
+  margin: number
+  epsilon: number
+}
+
+export function contrastive(t: ScalarTape, image: Values, text: Values, o: ContrastiveReference): Scalar {
+  const n = o.labels.length
+  const s = o.logScale ? t.exp(o.scale) : o.scale
+  const z = Array.from({ length: n }, (_, i) =>
+    Array.from({ length: n }, (_, j) => {
+      const cosine = t.dot(row(image, o.p, i), row(text, o.p, j))
+      return t.multiply(t.affine(cosine, 1, o.labels[i] === o.labels[j] ? 0 : o.margin), s)
+    }),
+  )
+  const target = (i: number, j: number): number => {
+    const positives = o.labels.filter((label) => label === o.labels[i]).length
+    const epsilon = positives === n ? 0 : o.epsilon
+    return o.labels[j] === o.labels[i] ? (1 - epsilon) / positives : epsilon / (n - positives)
+  }
+  const rows = z.map((scores) => logSumExp(t, scores))
+  const columns = z.map((_, j) =>
+    logSumExp(
+      t,
+      z.map((scores) => scores[j]),
+    ),
+  )
+  // −ỹ_ij (log softmax_j z_ij + log softmax_i z_ij)
+  const terms = z.flatMap((scores, i) =>
+    scores.map((score, j) => t.affine(t.sum([rows[i], columns[j], t.affine(score, -2)]), target(i, j))),
+  )
+  return t.affine(t.sum(terms), 0.5 / n)
+}
