@@ -11,6 +11,11 @@ export const CACHE = process.env.CAMBIUM_DEMO_CACHE ?? fileURLToPath(new URL('..
 /** Vendors whose drawings the demo's model was pretrained on: Apache and CC BY only. */
 export const PRETRAINED = ['noto', 'noto-v1', 'twemoji', 'emojione']
 
+/** The style that the demo teaches, and those that nobody teaches: out of distribution. */
+export const TAUGHT = 'fluent'
+export const OUT_OF_DISTRIBUTION = ['fxemoji', 'openmoji']
+export const UNSEEN = [TAUGHT, ...OUT_OF_DISTRIBUTION]
+
 /** Split of a concept by a hash of its code, for all vendors alike: a test concept is never fine-tuned on in any hand. */
 export function splitOf(code) {
   const u = createHash('sha256').update(code).digest().readUInt32BE() / 2 ** 32
