@@ -63,7 +63,7 @@ Features detect() {
   f.available[2] = f.available[1] && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) &&
                    bit(seven.b, 31);  // F, DQ, BW, VL
   f.available[3] = f.available[2] && bit(seven_one.a, 5);
-  f.available[4] = f.available[2] && tiles && bit(seven.d, 22) && bit(seven.d, 24) && tiles_permitted();
+  f.available[4] = f.available[3] && tiles && bit(seven.d, 22) && bit(seven.d, 24) && tiles_permitted();
   const Registers vendor = cpuid(0, 0);
   f.fast_bf16_dot = vendor.b == 0x68747541 && vendor.d == 0x69746e65 && vendor.c == 0x444d4163;  // AuthenticAMD
   return f;

@@ -15,8 +15,8 @@ constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of
 constexpr int64_t kMostK = 4096;               // longer sums are cut, so that panels stay in the L2 cache
 constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for this many results at once
 constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
-constexpr int kBlockPanels = 8, kTailPanels = 2, kFewTasks = 16, kLeastColumnPanels = 4;
-constexpr int kMostTile = 32 * 32;
+constexpr int kBlockRows = 112, kTailRows = 28, kFewTasks = 16, kLeastColumnPanels = 4;
+constexpr int kMostBlockFloats = 256 * 32;     // results of a block of rows with one panel of B
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -31,23 +31,27 @@ MatrixView part(const MatrixView& v, int64_t row, int64_t column) {
 // The tasks of one product: blocks of row panels, big ones first and small ones last so that threads finish together,
 // each times a few groups of column panels when the rows alone give too few tasks.
 struct Cut {
-  int64_t row_panels, column_panels, big_blocks, big, blocks, groups, group;
+  int64_t row_panels, column_panels, big, small, big_blocks, blocks, groups, group;
 
-  Cut(int64_t rows, int64_t columns, int64_t block_panels) : row_panels(rows), column_panels(columns), big(block_panels) {
-    big_blocks = rows * 7 / 8 / big;
-    const int64_t rest = rows - big_blocks * big;
-    blocks = big_blocks + divide_up(rest, smaller(big, kTailPanels));
+  Cut(const MicroKernel& m, int64_t rows, int64_t columns, int64_t k)
+      : row_panels(divide_up(rows, m.mr)), column_panels(divide_up(columns, m.nr)) {
+    const int64_t fitting = larger(1, kBlockBytesA / int64_t(a_panel_bytes(m, k)));
+    big = smaller(fitting, larger(kBlockRows, 8 * m.mr * (m.k_step == 0)) / m.mr);
+    small = smaller(big, larger(1, kTailRows / m.mr));
+    big_blocks = row_panels * 7 / 8 / big;
+    blocks = big_blocks + divide_up(row_panels - big_blocks * big, small);
     const int64_t wanted = blocks < kFewTasks ? divide_up(kFewTasks, larger(blocks, 1)) : 1;
-    group = larger(divide_up(columns, wanted), smaller(columns, kLeastColumnPanels));
-    groups = divide_up(columns, group);
+    group = larger(divide_up(column_panels, wanted), smaller(column_panels, kLeastColumnPanels));
+    groups = divide_up(column_panels, group);
   }
   int64_t tasks() const { return blocks * groups; }
   int64_t first_row_panel(int64_t block) const {
-    return block <= big_blocks ? block * big : smaller(row_panels, big_blocks * big + (block - big_blocks) * smaller(big, kTailPanels));
+    return block <= big_blocks ? block * big : smaller(row_panels, big_blocks * big + (block - big_blocks) * small);
   }
 };
 
 struct Product {
+  uint64_t id;           // no other product of this process has it
   const GemmCall& call;
   const MicroKernel& kernel;
   const char* b;         // packed panels of this piece of k
@@ -70,30 +74,55 @@ void pack_block_a(const Product& p, int64_t row, int64_t end_row, char* block, i
   }
 }
 
+// The block of A that the calling thread packed last. Tasks of one block follow each other, so it is often the one wanted.
+struct PackedBlock {
+  uint64_t product;
+  int64_t block;
+};
+thread_local PackedBlock packed_last = {0, 0};
+uint64_t products = 0;
+
+const char* packed_block_a(const Product& p, const Cut& cut, int64_t block) {
+  const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1), mr = p.kernel.mr;
+  const int64_t stride = int64_t(a_panel_bytes(p.kernel, p.k));
+  char* const a = static_cast<char*>(thread_scratch(kSlotA, size_t((end - first) * stride)));
+  if (!a) {
+    __atomic_store_n(p.failed, 1, __ATOMIC_RELAXED);
+    return nullptr;
+  }
+  if (packed_last.product != p.id || packed_last.block != block)
+    pack_block_a(p, p.row0 + first * mr, smaller(p.row0 + p.rows, p.row0 + end * mr), a, stride);
+  packed_last = {p.id, block};
+  return a;
+}
+
 void run_task(const Product& p, const Cut& cut, int64_t task) {
   const MicroKernel& m = p.kernel;
   const int64_t block = task / cut.groups, group = task % cut.groups;
   const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1);
-  const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k);
-  char* const a = static_cast<char*>(thread_scratch(kSlotA, size_t((end - first) * a_stride)));
-  if (!a) {
-    __atomic_store_n(p.failed, 1, __ATOMIC_RELAXED);
-    return;
-  }
-  const int64_t end_row = smaller(p.row0 + p.rows, p.row0 + end * m.mr);
-  pack_block_a(p, p.row0 + first * m.mr, end_row, a, a_stride);
-  alignas(64) float tile[kMostTile];
+  const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k), tile = int64_t(m.mr) * m.nr;
+  const int64_t step = m.k_step > 0 && end - first > 1 ? m.k_step : depth;
+  const int64_t a_unit = m.mr * int64_t(element_size(m.type)), b_unit = m.nr * int64_t(element_size(m.type));
+  const int64_t end_row = p.row0 + p.rows;
+  const char* const a = packed_block_a(p, cut, block);
+  if (!a) return;
+  alignas(64) float results[kMostBlockFloats];
   if (m.enter) m.enter();
   for (int64_t j = group * cut.group; j < smaller((group + 1) * cut.group, cut.column_panels); ++j) {
     const int64_t column = j * m.nr;
     const int columns = int(smaller(m.nr, p.call.n - column));
-    for (int64_t i = first; i < end; ++i) {
-      const int64_t row = p.row0 + i * m.mr;
-      const int rows = int(smaller(m.mr, end_row - row));
-      float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * m.mr * m.nr : tile;
-      if (p.last) prefetch_tile(p.call, row, rows, column, columns);
-      (2 * columns <= m.nr ? m.run_half : m.run)(depth, a + (i - first) * a_stride, p.b + j * p.b_stride, acc, !p.first);
-      if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
+    const auto run = 2 * columns <= m.nr ? m.run_half : m.run;
+    for (int64_t k = 0; k < depth; k += step) {
+      const bool finished = p.last && k + step >= depth;
+      for (int64_t i = first; i < end; ++i) {
+        const int64_t row = p.row0 + i * m.mr;
+        const int rows = int(smaller(m.mr, end_row - row));
+        float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * tile : results + (i - first) * tile;
+        if (finished) prefetch_tile(p.call, row, rows, column, columns);
+        run(smaller(step, depth - k), a + (i - first) * a_stride + k * a_unit, p.b + j * p.b_stride + k * b_unit, acc,
+            !p.first || k > 0);
+        if (finished) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
+      }
     }
   }
   if (m.leave) m.leave();
@@ -122,8 +151,7 @@ void finish_zeros(const GemmCall& call) {
 // All pieces of k for rows [row0, row0 + rows). `whole_b`: the packed matrix, or null to pack each piece on the way.
 int run_rows(const GemmCall& call, const MicroKernel& m, const char* whole_b, int64_t row0, int64_t rows, int64_t piece) {
   const int64_t unit_b = int64_t(m.nr) * int64_t(element_size(m.type)), column_panels = divide_up(call.n, m.nr);
-  const int64_t block_panels = larger(1, smaller(kBlockPanels, kBlockBytesA / int64_t(a_panel_bytes(m, piece))));
-  const Cut cut(divide_up(rows, m.mr), column_panels, block_panels);
+  const Cut cut(m, rows, call.n, piece);
   const bool pieces = piece < call.k;
   float* partial = nullptr;
   if (pieces) {
@@ -142,7 +170,8 @@ int run_rows(const GemmCall& call, const MicroKernel& m, const char* whole_b, in
       pack_panels_b(m, call.b, k0, k, call.n, packed, b_stride);
       b = packed;
     }
-    const Product p{call, m, b, b_stride, k0, k, row0, rows, partial, k0 == 0, k0 + k == call.k, &failed};
+    const uint64_t id = __atomic_add_fetch(&products, 1, __ATOMIC_RELAXED);
+    const Product p{id, call, m, b, b_stride, k0, k, row0, rows, partial, k0 == 0, k0 + k == call.k, &failed};
     parallel_for(cut.tasks(), [&](int64_t task) { run_task(p, cut, task); });
   }
   return failed;

@@ -72,10 +72,39 @@ CAMBIUM_INLINE Pairs pairs_along_k(const void* p, Element type) {
 #endif
 }
 
-// 16 lanes of one k, zero-extended bf16 bits.
-CAMBIUM_INLINE Pairs lanes_of(const void* p, Element type) {
-  if (type == Element::bf16) return __builtin_convertvector(load_block<Halves>(p), Pairs);
-  return round_to_bf16(load_block<Floats>(p));
+// The first n of 16 lanes, the rest zeros.
+template <class T>
+CAMBIUM_INLINE T load_lanes(const void* p, int n) {
+  if (n >= kPairLanes) return load_block<T>(p);
+#if defined(__AVX512F__)
+  const __mmask16 wanted = __mmask16((1u << n) - 1);
+  if (sizeof(T) == 64) return (T)_mm512_maskz_loadu_epi32(wanted, p);
+#endif
+  T x = {};
+  __builtin_memcpy(&x, p, size_t(n) * sizeof(T) / kPairLanes);
+  return x;
+}
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+template <>
+CAMBIUM_INLINE Halves load_lanes<Halves>(const void* p, int n) {
+  return (Halves)_mm256_maskz_loadu_epi16(n >= kPairLanes ? __mmask16(0xffff) : __mmask16((1u << n) - 1), p);
+}
+#endif
+
+// The pairs of n lanes whose first and second k stand at p and q.
+CAMBIUM_INLINE Pairs pairs_along_lanes(const void* p, const void* q, Element type, int n) {
+  if (type == Element::bf16)
+    return __builtin_convertvector(load_lanes<Halves>(p, n), Pairs) |
+           (__builtin_convertvector(load_lanes<Halves>(q, n), Pairs) << 16);
+  const Floats first = load_lanes<Floats>(p, n), second = load_lanes<Floats>(q, n);
+#if defined(__AVX512BF16__)
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);  // 16 of p, then 16 of q
+  const __m512i order = (__m512i)(Pairs{0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
+                                        0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f});
+  return (Pairs)_mm512_permutexvar_epi16(order, halves);
+#else
+  return round_to_bf16(first) | (round_to_bf16(second) << 16);
+#endif
 }
 
 // A block at the edge is first copied, element by element, into a buffer of its own, filled up with zeros.
@@ -93,24 +122,23 @@ inline PairSource stage_edge(const PairSource& s, int lanes, int k, EdgeBlock* b
   return {block->values, Element::bf16, kBlockK, 1};
 }
 
-// r[p], lane l = the pair (2p, 2p + 1) of lane l. All 16 × 32 elements must be there.
-CAMBIUM_INLINE void whole_block(const PairSource& s, Pairs (&r)[16]) {
+// r[p], lane l = the pair (2p, 2p + 1) of lane l; zeros from lane `lanes` on. All 32 k must be there.
+CAMBIUM_INLINE void whole_depth(const PairSource& s, int lanes, Pairs (&r)[16]) {
   if (s.k_stride == 1) {
 #pragma GCC unroll 16
-    for (int lane = 0; lane < 16; ++lane) r[lane] = pairs_along_k(at(s, lane, 0), s.type);
+    for (int lane = 0; lane < 16; ++lane) r[lane] = lane < lanes ? pairs_along_k(at(s, lane, 0), s.type) : Pairs{};
     transpose_pairs(r);
   } else {
 #pragma GCC unroll 16
-    for (int p = 0; p < 16; ++p)
-      r[p] = lanes_of(at(s, 0, 2 * p), s.type) | (lanes_of(at(s, 0, 2 * p + 1), s.type) << 16);
+    for (int p = 0; p < 16; ++p) r[p] = pairs_along_lanes(at(s, 0, 2 * p), at(s, 0, 2 * p + 1), s.type, lanes);
   }
 }
 
-// The same for a block that may be cut short: missing lanes and k are zeros.
-inline void pair_block(const PairSource& s, int lanes, int k, Pairs (&r)[16]) {
-  if (lanes >= kPairLanes && k >= kBlockK) return whole_block(s, r);
+// The same for a block that may be cut short along k as well: missing k are zeros.
+CAMBIUM_INLINE void pair_block(const PairSource& s, int lanes, int k, Pairs (&r)[16]) {
+  if (k >= kBlockK) return whole_depth(s, lanes, r);
   EdgeBlock edge;
-  whole_block(stage_edge(s, lanes < kPairLanes ? lanes : kPairLanes, k < kBlockK ? k : kBlockK, &edge), r);
+  whole_depth(stage_edge(s, lanes < kPairLanes ? lanes : kPairLanes, k, &edge), kPairLanes, r);
 }
 
 CAMBIUM_INLINE PairSource shifted(const PairSource& s, int64_t lane, int64_t k) {
