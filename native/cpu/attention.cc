@@ -280,8 +280,10 @@ void differentiate_tile(const Shape& s, float* scores, float* dscores, int64_t k
 }
 
 // sums [panels][mr][nr] (+)= the tile's first `queries` columns · right operand [queries, K]
+// Columns behind the queries are zeros, or left out of the product; packing them too is faster than stopping early.
 void add_products(const Shape& s, const float* tile, int64_t queries, const char* right, float* sums, bool accumulate, char* room) {
-  s.kernel->pack_a({tile, Element::f32, s.nr, 1}, s.mr, queries, room);
+  const int64_t columns = columns_for(s, queries);
+  s.kernel->pack_a({tile, Element::f32, s.nr, 1}, s.mr, padded_k(*s.kernel, queries) <= columns ? s.nr : columns, room);
   const size_t bytes = b_panel_bytes(*s.kernel, queries);
   for (int64_t c = 0; c < s.width; c += s.nr, right += bytes, sums += s.mr * s.nr) {
     s.kernel->run(padded_k(*s.kernel, queries), room, right, sums, accumulate);
