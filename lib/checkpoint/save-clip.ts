@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
 import type { DiskDtype } from '../formats/dtype.js'
+import { configWithDtype } from '../formats/hf-config.js'
 import type { TensorToWrite } from '../formats/safetensors-write.js'
 import { planWrites, type WeightWrite } from '../formats/weight-map.js'
 import type { Clip } from '../models/clip.js'
@@ -62,8 +63,9 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
     return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(clip, write, trained), type) }
   })
   for (const name of await readdir(clip.folder)) if (COMPANION.test(name)) await copyFile(join(clip.folder, name), join(folder, name))
+  const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
   await writeCheckpoint(folder, tensors, { maxShardBytes, signal })
-  await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config.raw, null, 2)}\n`)
+  await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(raw, null, 2)}\n`)
 }
 
 /** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */

@@ -1,13 +1,11 @@
 // CLIP (Radford et al. 2021): two towers of pre-norm blocks, config + weights -> features.
 import { type SaveOptions, saveClip } from '../checkpoint/save-clip.js'
 import { CambiumError } from '../errors.js'
-import { openCheckpoint } from '../formats/checkpoint.js'
-import { clipTensors } from '../formats/clip-tensors.js'
-import { type ClipConfig, readClipConfig, type TowerConfig } from '../formats/hf-config.js'
-import { detectLayout, type LayoutName, layoutNamed } from '../formats/layouts.js'
+import { loadPreprocessor, openClipFolder } from '../formats/clip-files.js'
+import type { ClipConfig, HiddenAct, TowerConfig } from '../formats/hf-config.js'
+import type { LayoutName } from '../formats/layouts.js'
 import { ImagePreprocessor } from '../formats/preprocessor.js'
 import { ClipTokenizer } from '../formats/tokenizer.js'
-import { mapWeights } from '../formats/weight-map.js'
 import type { Injection, TokenRows, Tower } from '../injection/injection.js'
 import { type FloatDType, native } from '../native.js'
 import { norm } from '../nn/norm.js'
@@ -25,6 +23,8 @@ export interface ClipOptions {
   imageSize?: number
   /** names in the file; detected when absent */
   layout?: LayoutName
+  /** needed only for weights in OpenAI's form without any configuration */
+  hiddenAct?: HiddenAct
   /** centre crop by Hugging Face's rule (default) or OpenAI's */
   crop?: 'hf' | 'openai'
 }
@@ -57,17 +57,14 @@ export class Clip {
    */
   static async load(folder: string, options: ClipOptions = {}): Promise<Clip> {
     const { dtype = defaultDtype() } = options
-    const checkpoint = await openCheckpoint(folder)
-    const found = await readClipConfig(checkpoint.folder)
-    if (!found) throw new CambiumError('E_CONFIG', `${folder}: expected config.json, got none`)
+    const files = await openClipFolder(folder, { layout: options.layout, hiddenAct: options.hiddenAct })
+    const found = files.config
     const config = options.imageSize ? withImageSize(found, options.imageSize) : found
-    const layout = options.layout ? layoutNamed(options.layout) : detectLayout(checkpoint.tensors.keys())
-    const map = mapWeights(checkpoint.tensors, clipTensors(found), layout)
-    const weights = await Weights.load(checkpoint, map, dtype)
+    const weights = await Weights.load(files.checkpoint, files.weights, dtype)
     if (config !== found) await resizePositions(weights, config.vision)
-    const resized = config !== found ? ImagePreprocessor.clip(config.vision.imageSize, { crop: options.crop }) : undefined
-    const preprocessor = resized ?? (await ImagePreprocessor.load(checkpoint.folder, config.vision.imageSize, { crop: options.crop }))
-    const tokenizer = await ClipTokenizer.load(checkpoint.folder).catch((error: CambiumError) => {
+    const { crop } = options
+    const preprocessor = config === found ? await loadPreprocessor(files, { crop }) : ImagePreprocessor.clip(config.vision.imageSize, { crop })
+    const tokenizer = await ClipTokenizer.load(files.folder).catch((error: CambiumError) => {
       if (error.code === 'E_NOT_FOUND') return undefined
       throw error
     })

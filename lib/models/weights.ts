@@ -2,8 +2,8 @@
 // attention reads them packed; reading and writing see them apart again.
 import { CambiumError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
-import type { WeightMap, WeightRead } from '../formats/weight-map.js'
-import { type FloatDType, native, type TensorRead } from '../native.js'
+import { readRequest, type WeightMap, type WeightRead } from '../formats/weight-map.js'
+import { type FloatDType, native } from '../native.js'
 import { cast } from '../ops.js'
 import { Parameter, scope, Tensor } from '../tensor.js'
 
@@ -89,7 +89,7 @@ export class Weights {
   async original(canonical: string): Promise<Float32Array> {
     const read = this.map.reads.get(canonical)
     if (!read) throw new CambiumError('E_NAME', `weights: expected the name of a tensor of the model, got ${canonical}`)
-    return new Float32Array(await native.readTensor({ ...requestOf(read), to: 'F32' }))
+    return new Float32Array(await native.readTensor({ ...readRequest(read), to: 'F32' }))
   }
 
   /** Canonical names of what lies in a tensor of the device: itself, or q, k and v. */
@@ -134,7 +134,7 @@ export class Weights {
   async readInto(target: Tensor, name: string): Promise<void> {
     let at = 0
     for (const read of this.readsOf(name)) {
-      await native.readTensorInto(target.id, requestOf(read), at)
+      await native.readTensorInto(target.id, readRequest(read), at)
       at += read.count
     }
   }
@@ -150,8 +150,4 @@ export class Weights {
       return read
     })
   }
-}
-
-function requestOf({ source, offset, count, transposeRows }: WeightRead): TensorRead {
-  return { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
 }
