@@ -43,7 +43,11 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
 }
 
 /** Names that columns go by, ours first; `filepath` and `title` are open_clip's. */
-const COLUMNS = { image: ['image', 'filepath', 'path', 'file'], caption: ['caption', 'captions', 'title', 'text'], label: ['label', 'class'] }
+const COLUMNS = {
+  image: ['image', 'filepath', 'path', 'file'],
+  caption: ['caption', 'captions', 'title', 'text'],
+  label: ['label', 'class'],
+}
 
 /** The columns of a table by the names in its first row. */
 async function columnsOf(path: string): Promise<{ image?: string; caption?: string; label?: string }> {

@@ -63,5 +63,8 @@ test.each([
 })
 
 test('a path that is not there', async () => {
-  await expect(openDataset(join(root, 'nowhere'))).rejects.toMatchObject({ code: 'E_NOT_FOUND', message: expect.stringContaining('nowhere') })
+  await expect(openDataset(join(root, 'nowhere'))).rejects.toMatchObject({
+    code: 'E_NOT_FOUND',
+    message: expect.stringContaining('nowhere'),
+  })
 })
