@@ -1,56 +1,10 @@
 #!/usr/bin/env node
-/**
- * The command line. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted (training has saved a checkpoint).
- * Results go to stdout, all else to stderr. Errors are one line, `error: message (CODE)`; DEBUG=1 adds the stack.
- */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+// The command line: see program.ts.
 import process from 'node:process'
-import { Command, CommanderError } from 'commander'
-import { isCambiumError, messageOf } from '../errors.js'
-import { evalCommand } from './eval.js'
-import { mergeCommand } from './merge.js'
-import { trainCommand } from './train.js'
-
-const FAILED = 1
-const MISUSED = 2
-/** Codes of mistakes in what was asked for, not in what happened. */
-const MISUSE: ReadonlySet<string> = new Set(['E_USAGE', 'E_OPTION', 'E_TEMPLATE'])
-
-async function main(argv: readonly string[]): Promise<number> {
-  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
-  let code = 0
-  const exit = (value: number) => {
-    code = value
-  }
-  const program = new Command('cambium')
-    .description('Teach CLIP new things without losing what it knows')
-    .version(version)
-    .showHelpAfterError('(add --help for what there is)')
-  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit)])
-    program.addCommand(command.copyInheritedSettings(program))
-  for (const command of [program, ...program.commands]) command.exitOverride()
-  try {
-    if (argv.length === 0) program.help({ error: true })
-    await program.parseAsync([...argv], { from: 'user' })
-    return code
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSED // commander has printed it
-    return report(error)
-  }
-}
-
-function report(error: unknown): number {
-  const code = (error as { code?: unknown } | null)?.code
-  const known = typeof code === 'string' ? ` (${code})` : ''
-  const debug = process.env.DEBUG
-  const detail = debug && error instanceof Error ? `\n${error.stack}` : ''
-  process.stderr.write(`error: ${messageOf(error)}${known}${detail}\n`)
-  return isCambiumError(error) && MISUSE.has(error.code) ? MISUSED : FAILED
-}
+import { runProgram } from './program.js'
 
 // A reader that went away (`| head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : FAILED))
-main(process.argv.slice(2)).then((code) => {
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+runProgram(process.argv.slice(2)).then((code) => {
   process.exitCode = code
 })

@@ -94,6 +94,7 @@ export interface FineTuneReport {
  */
 export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport> {
   await refuseOverwrite(options.out, options.resume ?? false)
+  const { budget } = native.memory()
   const clip = await Clip.load(options.model, { dtype: options.dtype, imageSize: options.imageSize })
   try {
     const data = await openFineTuneData(options)
@@ -107,6 +108,7 @@ export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport
     }
   } finally {
     clip.dispose()
+    native.setMemoryBudget(budget)
   }
 }
 

@@ -1,0 +1,62 @@
+/** Runs the command line from its sources, as a program of its own. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { runProgram } from '../../lib/cli/program.js'
+
+const root = join(__dirname, '../..')
+
+export interface Outcome {
+  readonly code: number | null
+  readonly out: string
+  readonly err: string
+}
+
+/** @param started is given the process, to send it signals */
+export function cambium(args: readonly string[], started?: (child: ChildProcess) => void): Promise<Outcome> {
+  const env = { ...process.env, DEBUG: '', CI: '' }
+  const child = spawn(process.execPath, ['--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts'), ...args], {
+    cwd: root,
+    env,
+  })
+  let [out, err] = ['', '']
+  child.stdout.on('data', (chunk) => {
+    out += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    err += chunk
+  })
+  started?.(child)
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, out, err }))
+  })
+}
+
+/** The same inside the test's own process: faster, for what ends before any work begins. */
+export async function program(args: readonly string[]): Promise<Outcome> {
+  const written = { out: '', err: '' }
+  const capture = (stream: NodeJS.WriteStream, name: 'out' | 'err') =>
+    jest.spyOn(stream, 'write').mockImplementation((chunk) => {
+      written[name] += String(chunk)
+      return true
+    })
+  const spies = [capture(process.stdout, 'out'), capture(process.stderr, 'err')]
+  try {
+    const code = await runProgram(args)
+    return { code, ...written }
+  } finally {
+    for (const spy of spies) spy.mockRestore()
+  }
+}
+
+/** Sends SIGINT when `ready` first says so. */
+export function interruptWhen(ready: () => boolean): (child: ChildProcess) => void {
+  return (child) => {
+    const poll = setInterval(() => {
+      if (!ready()) return
+      clearInterval(poll)
+      child.kill('SIGINT')
+    }, 20)
+    child.on('close', () => clearInterval(poll))
+  }
+}

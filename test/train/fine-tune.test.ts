@@ -1,0 +1,142 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openDataset } from '../../lib/data/open-dataset.js'
+import { Clip } from '../../lib/models/clip.js'
+import { evaluate } from '../../lib/train/evaluate.js'
+import { evaluateModel } from '../../lib/train/evaluate-model.js'
+import { type FineTuneEvent, type FineTuneOptions, fineTune } from '../../lib/train/fine-tune.js'
+import { temporaryFolder } from '../temporary-folder.js'
+import { tinyClip, tinyImages } from '../tiny-clip.js'
+
+const folder = temporaryFolder()
+const at = (...parts: string[]) => join(folder, ...parts)
+const sets = { tests: [{ name: 'test', path: at('test') }], ood: [{ name: 'other', path: at('other') }] }
+let settings: FineTuneOptions
+
+beforeAll(async () => {
+  tinyClip(at('clip'))
+  const classes = ['red', 'green', 'blue']
+  await tinyImages(at('train'), classes, 8)
+  await tinyImages(at('test'), classes, 3)
+  await tinyImages(at('other'), ['blue', 'red'], 2)
+  settings = {
+    model: at('clip'),
+    data: at('train'),
+    out: '',
+    method: 'r-adapter',
+    dtype: 'f32',
+    epochs: 2,
+    batch: 6,
+    seed: 1,
+    alphas: [0, 0.5, 1],
+    ...sets,
+  }
+})
+
+const topOf = (results: readonly { evaluation: object }[]) => results.map(({ evaluation }) => evaluation)
+
+test('R-Adapter: trains, chooses alpha on validation alone, saves, compares', async () => {
+  const events: FineTuneEvent[] = []
+  const out = at('r-adapter')
+  const report = await fineTune({ ...settings, out, lr: 5e-3, validationShare: 0.25, onEvent: (event) => events.push(event) })
+  expect(report).toMatchObject({ done: true, steps: 6, images: { train: 18, validation: 6 }, alpha: { by: 'validation' } })
+  expect(report.alpha?.tried?.map(({ alpha }) => alpha)).toEqual([0, 0.5, 1])
+  expect(events[0]).toMatchObject({ type: 'plan', images: 18, validation: 6 })
+  expect(events.filter(({ type }) => type === 'step')).toHaveLength(6)
+  expect(events.flatMap((event) => (event.type === 'saved' ? [event.what] : []))).toEqual(['adapter', 'merged', 'report'])
+  expect(JSON.parse(readFileSync(join(out, 'report.json'), 'utf8'))).toEqual(JSON.parse(JSON.stringify(report)))
+
+  const chosen = report.alpha?.value as number
+  const before = report.results.find(({ alpha }) => alpha === 0)
+  const after = report.results.find(({ alpha }) => alpha === chosen)
+  expect(before?.name).toBe('zero-shot')
+  expect(Object.keys(before?.evaluation ?? {})).toEqual(['validation', 'test', 'other'])
+  const clip = await Clip.load(at('clip'), { dtype: 'f32' })
+  const test = { name: 'test', data: await openDataset(at('test')) }
+  expect((await evaluate(clip, [test])).test).toEqual(before?.evaluation.test)
+  clip.dispose()
+  const merged = await evaluateModel({ model: join(out, 'merged'), dtype: 'f32', sets: [...sets.tests, ...sets.ood] })
+  expect(merged.results[0].evaluation).toMatchObject({ test: after?.evaluation.test, other: after?.evaluation.other })
+  const adapted = await evaluateModel({ model: at('clip'), adapter: join(out, 'adapter'), dtype: 'f32', sets: sets.tests })
+  expect(adapted.results).toMatchObject([{ alpha: chosen, evaluation: { test: after?.evaluation.test } }])
+  await expect(fineTune({ ...settings, out })).rejects.toMatchObject({ code: 'E_OUT' })
+})
+
+test.each(['full', 'flyp'] as const)(
+  '%s: the fine-tuned model and its mean with the pretrained one are ordinary folders',
+  async (method) => {
+    const out = at(method)
+    const report = await fineTune({ ...settings, method, out, lr: 1e-4, alpha: 0.5, validationShare: 0 })
+    expect(report.alpha).toEqual({ value: 0.5, by: 'option' })
+    expect(report.results.map(({ name, alpha }) => [name, alpha])).toEqual([
+      ['zero-shot', 0],
+      [method === 'full' ? 'full fine-tuning + WiSE-FT' : 'FLYP + WiSE-FT', 0.5],
+      [method === 'full' ? 'full fine-tuning' : 'FLYP', 1],
+    ])
+    for (const [what, alpha] of [
+      ['merged', 0.5],
+      ['fine-tuned', 1],
+    ] as const) {
+      const saved = await evaluateModel({ model: join(out, what), dtype: 'f32', sets: [...sets.tests, ...sets.ood] })
+      expect(topOf(saved.results)).toEqual(topOf(report.results.filter((result) => result.alpha === alpha)))
+    }
+    const scale = async (model: string) => {
+      const clip = await Clip.load(model)
+      const [value] = await clip.logitScale.floats()
+      clip.dispose()
+      return value
+    }
+    expect((await scale(join(out, 'fine-tuned'))) === (await scale(at('clip')))).toBe(method === 'full')
+  },
+)
+
+test('a run that is stopped says so, leaves a checkpoint, and goes on to the same result', async () => {
+  const abort = new AbortController()
+  const onEvent = (event: FineTuneEvent) => event.type === 'step' && event.step === 2 && abort.abort()
+  const stopped = await fineTune({ ...settings, out: at('stopped'), signal: abort.signal, onEvent })
+  expect(stopped).toMatchObject({ done: false, steps: 2, results: [], files: {} })
+  expect(existsSync(at('stopped', 'merged'))).toBe(false)
+  const [resumed, whole] = [
+    await fineTune({ ...settings, out: at('stopped'), resume: true }),
+    await fineTune({ ...settings, out: at('whole') }),
+  ]
+  expect(resumed.results).toEqual(whole.results)
+  expect(readFileSync(at('stopped', 'merged', 'model.safetensors')).equals(readFileSync(at('whole', 'merged', 'model.safetensors')))).toBe(
+    true,
+  )
+})
+
+test('what cannot fit is refused before anything is written', async () => {
+  await expect(fineTune({ ...settings, out: at('big'), memoryBudget: 1e6 })).rejects.toMatchObject({
+    code: 'E_MEMORY',
+    message: expect.stringContaining('memory budget'),
+  })
+  expect(existsSync(at('big'))).toBe(false)
+})
+
+test('sets need names of their own', async () => {
+  const tests = [...sets.tests, { name: 'test', path: at('other') }]
+  await expect(fineTune({ ...settings, out: at('names'), tests })).rejects.toMatchObject({ code: 'E_OPTION' })
+})
+
+test('without an adapter there is no alpha, and without sets nothing to evaluate', async () => {
+  await expect(evaluateModel({ model: at('clip'), alpha: 0.5, sets: sets.tests })).rejects.toMatchObject({ code: 'E_OPTION' })
+  await expect(evaluateModel({ model: at('clip') })).rejects.toMatchObject({ code: 'E_OPTION' })
+})
+
+test('a sweep shows every alpha; only a validation set chooses', async () => {
+  const options = {
+    model: at('clip'),
+    adapter: at('r-adapter', 'adapter'),
+    dtype: 'f32' as const,
+    sets: sets.tests,
+    alpha: 'sweep' as const,
+    alphas: [0, 1],
+  }
+  const sweep = await evaluateModel(options)
+  expect(sweep.results.map(({ alpha }) => alpha)).toEqual([0, 1])
+  expect(sweep.chosen).toBeUndefined()
+  const chosen = await evaluateModel({ ...options, alpha: undefined, validation: at('train') })
+  expect(chosen.chosen?.tried).toHaveLength(2)
+  expect(chosen.results.map(({ alpha }) => alpha)).toEqual([chosen.chosen?.alpha])
+})
