@@ -35,7 +35,7 @@ Slot Gradients::slot(const Var& input) {
   if (input.leaf) {
     Tensor& gradient = session_.gradient_of(input.leaf);
     const bool there = gradient != nullptr;
-    if (!there) gradient = session_.empty(input.shape, DType::f32, "gradient");
+    if (!there) gradient = session_.empty(input.shape, input.dtype, "gradient");
     return {gradient, there};
   }
   auto [it, created] = flowing_.try_emplace(input.uid);

@@ -52,7 +52,7 @@ class Gradients {
  public:
   explicit Gradients(Session& session) : session_(session) {}
   Tensor take(const Var& output);  // null when nothing flowed to it
-  Slot slot(const Var& input);     // memory of the input's type (f32 for parameters)
+  Slot slot(const Var& input);     // memory of the input's type
   // Passes a gradient on: hands over its memory when nobody else needs it, else copies or adds.
   void give(const Var& input, Tensor gradient);
   // At the end of a walk: what nobody took belongs to a value whose node is gone, and would be lost.
