@@ -38,7 +38,7 @@ async function pack(vendors, cache) {
 }
 
 /** Files of a tar archive by path: plain ustar entries, which is what npm writes. */
-function* tarEntries(tar) {
+export function* tarEntries(tar) {
   for (let at = 0; at + 512 <= tar.length; ) {
     const text = (from, length) => tar.toString('latin1', at + from, at + from + length).replace(/\0.*$/s, '')
     const name = text(0, 100)
