@@ -1,0 +1,108 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { createProgress } from '../../lib/cli/progress.js'
+import { evalSettings, parseBytes, readSettings, readTemplates, trainSettings } from '../../lib/cli/settings.js'
+import { formatTable, resultsTable } from '../../lib/cli/table.js'
+import type { Evaluation } from '../../lib/train/evaluate.js'
+import { temporaryFolder } from '../temporary-folder.js'
+
+const folder = temporaryFolder()
+const file = (name: string, content: string) => {
+  writeFileSync(join(folder, name), content)
+  return join(folder, name)
+}
+
+test('sizes of memory', () => {
+  expect(['8GB', '512 MB', '1.5GiB', '2e9', '100k', '7B'].map(parseBytes)).toEqual([8e9, 512e6, 1.5 * 2 ** 30, 2e9, 100e3, 7])
+  for (const text of ['', 'GB', '-1GB', '0', '8 PB', '1.2.3MB'])
+    expect(() => parseBytes(text)).toThrow(expect.objectContaining({ code: 'E_USAGE' }))
+})
+
+test('a file in every form of names, flags over it', async () => {
+  const config = file(
+    'run.yaml',
+    'model: m\ndata: d\nout: o\nval-fraction: 0.2\nweightDecay: 0.1\nema: false\ntest: {a: x/a, b: x=y}\nood: [c=z, sets/d/]\ntemplates: a {}\nmemory-budget: 2GB\n',
+  )
+  expect(await readSettings(trainSettings, { config, out: 'other', valFraction: 0 })).toEqual({
+    model: 'm',
+    data: 'd',
+    out: 'other',
+    method: 'r-adapter',
+    valFraction: 0,
+    weightDecay: 0.1,
+    ema: false,
+    test: [
+      { name: 'a', path: 'x/a' },
+      { name: 'b', path: 'x=y' },
+    ],
+    ood: [
+      { name: 'c', path: 'z' },
+      { name: 'd', path: 'sets/d/' },
+    ],
+    templates: ['a {}'],
+    memoryBudget: 2e9,
+  })
+  expect(await readSettings(evalSettings, { config: file('empty.yaml', ''), model: 'm', alpha: 'sweep' })).toEqual({
+    model: 'm',
+    alpha: 'sweep',
+  })
+})
+
+test('templates are texts or files of them', async () => {
+  expect(await readTemplates(undefined)).toBeUndefined()
+  const [json, lines] = [file('t.json', '["a {}", "b {}"]'), file('t.txt', 'c {}\n\nd {}\n')]
+  expect(await readTemplates(['x {}', json, lines])).toEqual(['x {}', 'a {}', 'b {}', 'c {}', 'd {}'])
+  await expect(readTemplates([file('map.json', '{"a": "b"}')])).rejects.toMatchObject({ code: 'E_USAGE' })
+})
+
+test('tables', () => {
+  expect(
+    formatTable([
+      ['', 'b'],
+      ['long', '1.0'],
+      ['x', '10.0'],
+    ]),
+  ).toBe('         b\n----  ----\nlong   1.0\nx     10.0')
+  const evaluation = {
+    set: { task: 'classification', top1: 0.5 },
+    pairs: { task: 'retrieval', imageToText: { r1: 0.25 }, textToImage: { r1: 1 } },
+  } as unknown as Evaluation
+  const [head, , row, note] = resultsTable([{ name: 'zero-shot', alpha: 0.30000000000000004, evaluation }]).split('\n')
+  expect(head.split(/ {2,}/)).toEqual(['%', 'alpha', 'set', 'pairs i→t', 'pairs t→i'])
+  expect(row.split(/ {2,}/)).toEqual(['zero-shot', '0.3', '50.0', '25.0', '100.0'])
+  expect(note).toMatch(/R@1/)
+})
+
+describe('progress', () => {
+  const terminal = (isTTY: boolean) => {
+    const stream = Object.assign(new PassThrough(), { isTTY, columns: 120, cursorTo: () => {}, clearLine: () => {}, moveCursor: () => {} })
+    return { stream: stream as unknown as NodeJS.WriteStream, text: () => String((stream as PassThrough).read() ?? '') }
+  }
+  const work = (quiet: boolean, isTTY: boolean) => {
+    const { stream, text } = terminal(isTTY)
+    const progress = createProgress(quiet, stream)
+    progress.say('3 images')
+    progress.show('train', 1, 4, 'loss 0.5')
+    progress.show('train', 4, 4, 'loss 0.1')
+    progress.show('test', 1, 2)
+    progress.stop()
+    progress.stop()
+    return text()
+  }
+
+  test('is drawn on a terminal', () => {
+    const drawn = work(false, true)
+    expect(drawn).toMatch(/^3 images\n/)
+    expect(drawn).toMatch(/train .*4\/4.*loss 0\.1/)
+    expect(drawn).toMatch(/test .*1\/2/)
+  })
+
+  test('is silent when piped, with --quiet, and on a dumb terminal', () => {
+    expect([work(false, false), work(true, true)]).toEqual(['', ''])
+    const before = process.env.TERM
+    process.env.TERM = 'dumb'
+    expect(work(false, true)).toBe('')
+    process.env.TERM = before
+  })
+})
