@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { CambiumError, fail } from '../errors.js'
+import type { DiskDtype } from './dtype.js'
 import { Fields, isJsonObject, type JsonObject, readJsonObject } from './json-fields.js'
 
 /** QuickGELU x·sigma(1.702 x), or GELU by erf. The wrong one costs points silently, so nothing else is guessed. */
@@ -180,4 +181,12 @@ export function clipConfigToJson(config: Omit<ClipConfig, 'raw'>): JsonObject {
       num_channels: 3,
     },
   }
+}
+
+const DTYPE_NAMES: Readonly<Partial<Record<DiskDtype, string>>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16', F64: 'float64' }
+
+/** The file to write beside weights of one type: transformers 5 loads in the type that `dtype` (once `torch_dtype`) names. */
+export function configWithDtype(raw: JsonObject, dtype: DiskDtype): JsonObject {
+  const name = DTYPE_NAMES[dtype]
+  return { ...raw, ...('torch_dtype' in raw ? { torch_dtype: name } : {}), dtype: name }
 }

@@ -5,7 +5,7 @@
 import { CambiumError } from '../errors.js'
 import type { TensorRead } from '../native.js'
 import type { Shape } from './clip-tensors.js'
-import { type DiskDtype, DTYPE_BITS, isReadableDtype } from './dtype.js'
+import { DTYPE_BITS, isReadableDtype } from './dtype.js'
 import type { Layout, Placement } from './layouts.js'
 import { nearestName } from './nearest-name.js'
 import type { StoredTensor } from './safetensors-read.js'
@@ -144,9 +144,4 @@ export function planWrites(layout: Layout, shapes: ReadonlyMap<string, Shape>): 
     if (!complete) throw new CambiumError('E_CHECKPOINT', `${name}: expected all ${of} parts, got ${Object.values(parts).join(', ')}`)
     return { name, shape, parts, transpose }
   })
-}
-
-/** The type that a tensor has in the file it came from, so that it is written back in it; parts must agree. */
-export function sourceDtype(map: WeightMap, write: WeightWrite): DiskDtype | undefined {
-  return map.reads.get(write.parts[0])?.source.dtype
 }

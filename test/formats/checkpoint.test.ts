@@ -13,7 +13,12 @@ function fresh(): string {
   mkdirSync(folder)
   return folder
 }
-const tensor = (name: string, bytes = 10): TensorToWrite => ({ name, dtype: 'U8', shape: [bytes], data: new Uint8Array(bytes).fill(name.charCodeAt(0)) })
+const tensor = (name: string, bytes = 10): TensorToWrite => ({
+  name,
+  dtype: 'U8',
+  shape: [bytes],
+  data: new Uint8Array(bytes).fill(name.charCodeAt(0)),
+})
 const abc = ['a', 'b', 'c', 'd'].map((name) => tensor(name))
 const INDEX = 'model.safetensors.index.json'
 
@@ -35,7 +40,10 @@ test('shards above it, none over the limit unless one tensor is', async () => {
   const shards = [1, 2, 3, 4].map((i) => `model-0000${i}-of-00004.safetensors`)
   expect(written).toEqual([...shards, INDEX])
   const index = JSON.parse(readFileSync(join(folder, INDEX), 'utf8'))
-  expect(index).toEqual({ metadata: { total_size: 149 }, weight_map: { a: shards[0], b: shards[0], c: shards[1], d: shards[1], e: shards[2], f: shards[3] } })
+  expect(index).toEqual({
+    metadata: { total_size: 149 },
+    weight_map: { a: shards[0], b: shards[0], c: shards[1], d: shards[1], e: shards[2], f: shards[3] },
+  })
   const checkpoint = await openCheckpoint(folder)
   expect(checkpoint.tensors.get('c')).toMatchObject({ path: join(folder, shards[1]), bytes: 10 })
   expect(checkpoint.metadata.get('format')).toBe('pt')
@@ -66,7 +74,10 @@ describe('refused', () => {
   test('a missing shard is named', async () => {
     const folder = await sharded()
     unlinkSync(join(folder, 'model-00002-of-00002.safetensors'))
-    await expect(openCheckpoint(folder)).rejects.toMatchObject({ code: 'E_SHARD_MISSING', message: expect.stringContaining('model-00002-of-00002.safetensors') })
+    await expect(openCheckpoint(folder)).rejects.toMatchObject({
+      code: 'E_SHARD_MISSING',
+      message: expect.stringContaining('model-00002-of-00002.safetensors'),
+    })
   })
 
   test('a tensor that is not in its shard', async () => {
@@ -74,7 +85,10 @@ describe('refused', () => {
     const index = JSON.parse(readFileSync(join(folder, INDEX), 'utf8'))
     index.weight_map.a = 'model-00002-of-00002.safetensors'
     writeFileSync(join(folder, INDEX), JSON.stringify(index))
-    await expect(openCheckpoint(folder)).rejects.toMatchObject({ code: 'E_SHARD_INDEX', message: expect.stringContaining('expected a in model-00002') })
+    await expect(openCheckpoint(folder)).rejects.toMatchObject({
+      code: 'E_SHARD_INDEX',
+      message: expect.stringContaining('expected a in model-00002'),
+    })
   })
 
   test.each([
@@ -87,7 +101,9 @@ describe('refused', () => {
     ['another kind of file', 'model.bin'],
     ['no name', '.safetensors/'],
   ])('%s in the index', (_, name) => {
-    expect(() => parseShardIndex(JSON.stringify({ weight_map: { a: name } }), 'index')).toThrow(expect.objectContaining({ code: 'E_SHARD_INDEX' }))
+    expect(() => parseShardIndex(JSON.stringify({ weight_map: { a: name } }), 'index')).toThrow(
+      expect.objectContaining({ code: 'E_SHARD_INDEX' }),
+    )
   })
 
   test.each([
@@ -96,7 +112,10 @@ describe('refused', () => {
     ['a list', '{"weight_map": []}'],
     ['a number', '{"weight_map": {"a": 1}}'],
     ['a tensor twice', '{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'],
-    ['10,001 shards', JSON.stringify({ weight_map: Object.fromEntries(Array.from({ length: 10_001 }, (_, i) => [`t${i}`, `${i}.safetensors`])) })],
+    [
+      '10,001 shards',
+      JSON.stringify({ weight_map: Object.fromEntries(Array.from({ length: 10_001 }, (_, i) => [`t${i}`, `${i}.safetensors`])) }),
+    ],
   ])('an index with %s', (_, text) => {
     expect(() => parseShardIndex(text, 'index')).toThrow(expect.objectContaining({ code: 'E_SHARD_INDEX' }))
   })

@@ -14,17 +14,38 @@ test('an almost empty file is ViT-B/32', () => {
   const { text, vision, projectionDim, logitScaleInit } = parseClipConfig({ model_type: 'clip' })
   expect({ projectionDim, logitScaleInit }).toEqual({ projectionDim: 512, logitScaleInit: 2.6592 })
   expect(text).toEqual({
-    vocabSize: 49408, hiddenSize: 512, intermediateSize: 2048, numHiddenLayers: 12, numAttentionHeads: 8, maxPositionEmbeddings: 77,
-    hiddenAct: 'quick_gelu', layerNormEps: 1e-5, bosTokenId: 49406, eosTokenId: 49407, padTokenId: 1,
+    vocabSize: 49408,
+    hiddenSize: 512,
+    intermediateSize: 2048,
+    numHiddenLayers: 12,
+    numAttentionHeads: 8,
+    maxPositionEmbeddings: 77,
+    hiddenAct: 'quick_gelu',
+    layerNormEps: 1e-5,
+    bosTokenId: 49406,
+    eosTokenId: 49407,
+    padTokenId: 1,
   })
   expect(vision).toEqual({
-    hiddenSize: 768, intermediateSize: 3072, numHiddenLayers: 12, numAttentionHeads: 12, imageSize: 224, patchSize: 32, hiddenAct: 'quick_gelu', layerNormEps: 1e-5,
+    hiddenSize: 768,
+    intermediateSize: 3072,
+    numHiddenLayers: 12,
+    numAttentionHeads: 12,
+    imageSize: 224,
+    patchSize: 32,
+    hiddenAct: 'quick_gelu',
+    layerNormEps: 1e-5,
   })
   expect(visionTokens(vision)).toBe(50)
 })
 
 test('given values win over defaults, null counts as absent', () => {
-  const config = parseClipConfig({ model_type: 'clip', projection_dim: 64, text_config: { hidden_size: 96, num_attention_heads: 3, vocab_size: null }, vision_config: { hidden_act: 'gelu', patch_size: 16 } })
+  const config = parseClipConfig({
+    model_type: 'clip',
+    projection_dim: 64,
+    text_config: { hidden_size: 96, num_attention_heads: 3, vocab_size: null },
+    vision_config: { hidden_act: 'gelu', patch_size: 16 },
+  })
   expect(config.projectionDim).toBe(64)
   expect(config.text).toMatchObject({ hiddenSize: 96, numAttentionHeads: 3, vocabSize: 49408, hiddenAct: 'quick_gelu' })
   expect(config.vision).toMatchObject({ hiddenAct: 'gelu', patchSize: 16, imageSize: 224 })
@@ -32,10 +53,12 @@ test('given values win over defaults, null counts as absent', () => {
 
 test('*_config_dict of old files wins, with the defaults in its train, as CLIPConfig reads openai/clip-vit-large-patch14', () => {
   const config = parseClipConfig({
-    model_type: 'clip', projection_dim: 768,
+    model_type: 'clip',
+    projection_dim: 768,
     text_config: { hidden_size: 512, eos_token_id: 2, bos_token_id: 0 },
     text_config_dict: { hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, num_hidden_layers: 12, projection_dim: 768 },
-    vision_config: { hidden_size: 1024, num_attention_heads: 16 }, vision_config_dict: null,
+    vision_config: { hidden_size: 1024, num_attention_heads: 16 },
+    vision_config_dict: null,
   })
   expect(config.text).toMatchObject({ hiddenSize: 768, intermediateSize: 3072, eosTokenId: 49407 })
   expect(config.vision).toMatchObject({ hiddenSize: 1024, numAttentionHeads: 16 })

@@ -6,8 +6,19 @@ import { inferClipConfig, parseOpenClipConfig } from '../../lib/formats/open-cli
 import { planWrites } from '../../lib/formats/weight-map.js'
 
 const config = parseClipConfig({
-  model_type: 'clip', projection_dim: 96,
-  text_config: { hidden_size: 128, num_attention_heads: 2, intermediate_size: 512, num_hidden_layers: 3, vocab_size: 600, max_position_embeddings: 20, bos_token_id: 598, eos_token_id: 599, pad_token_id: 0 },
+  model_type: 'clip',
+  projection_dim: 96,
+  text_config: {
+    hidden_size: 128,
+    num_attention_heads: 2,
+    intermediate_size: 512,
+    num_hidden_layers: 3,
+    vocab_size: 600,
+    max_position_embeddings: 20,
+    bos_token_id: 598,
+    eos_token_id: 599,
+    pad_token_id: 0,
+  },
   vision_config: { hidden_size: 192, num_attention_heads: 3, intermediate_size: 768, num_hidden_layers: 2, image_size: 48, patch_size: 8 },
 })
 const shapes = new Map(planWrites(layoutNamed('open-clip'), clipTensors(config)).map(({ name, shape }) => [name, shape]))
@@ -20,10 +31,16 @@ test('everything but the activation is told from the tensors', () => {
 })
 
 test('the activation is not guessed', () => {
-  expect(() => inferClipConfig(shapes, undefined)).toThrow(expect.objectContaining({ code: 'E_CONFIG', message: expect.stringContaining('hiddenAct') }))
+  expect(() => inferClipConfig(shapes, undefined)).toThrow(
+    expect.objectContaining({ code: 'E_CONFIG', message: expect.stringContaining('hiddenAct') }),
+  )
 })
 
-test.each([[true, 'quick_gelu'], [false, 'gelu'], [undefined, 'gelu']])('quick_gelu: %s is %s', (quick_gelu, act) => {
+test.each([
+  [true, 'quick_gelu'],
+  [false, 'gelu'],
+  [undefined, 'gelu'],
+])('quick_gelu: %s is %s', (quick_gelu, act) => {
   const given = parseOpenClipConfig({ model_cfg: { ...base, quick_gelu } })
   const inferred = inferClipConfig(shapes, given)
   expect(inferred.vision.hiddenAct).toBe(act)

@@ -18,7 +18,10 @@ describe('CLIP’s evaluation transform', () => {
   })
   test('mean and deviation are CLIP’s', () => {
     const { mean, std } = clip.plan(9, 9)
-    expect([mean, std]).toEqual([[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]])
+    expect([mean, std]).toEqual([
+      [0.48145466, 0.4578275, 0.40821073],
+      [0.26862954, 0.26130258, 0.27577711],
+    ])
   })
 })
 
@@ -33,17 +36,29 @@ describe('the forms of the file', () => {
     ['null is absent', { size: null, resample: null }, { resize: [448, 224], resample: 'bicubic' }],
   ])('%s', (_, more, expected) => expect(file(more).plan(100, 50)).toMatchObject(expected))
 
-  test.each(['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'].map((name, number) => [number, name]))('resample %i is %s', (number, name) => {
-    expect(file({ resample: number }).plan(9, 9).resample).toBe(name)
-  })
+  test.each(['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'].map((name, number) => [number, name]))(
+    'resample %i is %s',
+    (number, name) => {
+      expect(file({ resample: number }).plan(9, 9).resample).toBe(name)
+    },
+  )
 
   test('ViT’s: a square without aspect, bilinear, one half', () => {
     const vit = ImagePreprocessor.fromJson({ feature_extractor_type: 'ViTFeatureExtractor', size: 224 })
-    expect(vit.plan(640, 480)).toEqual({ resize: [224, 224], resample: 'bilinear', rescale: 1 / 255, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] })
+    expect(vit.plan(640, 480)).toEqual({
+      resize: [224, 224],
+      resample: 'bilinear',
+      rescale: 1 / 255,
+      mean: [0.5, 0.5, 0.5],
+      std: [0.5, 0.5, 0.5],
+    })
   })
 
   test('open_clip’s: torchvision’s crop', () => {
-    const plan = ImagePreprocessor.fromOpenClip({ interpolation: 'bicubic', resize_mode: 'shortest', mean: [0.1, 0.2, 0.3] }, 56).plan(173, 96)
+    const plan = ImagePreprocessor.fromOpenClip({ interpolation: 'bicubic', resize_mode: 'shortest', mean: [0.1, 0.2, 0.3] }, 56).plan(
+      173,
+      96,
+    )
     expect(plan).toMatchObject({ resize: [100, 56], crop: [22, 0, 56, 56], mean: [0.1, 0.2, 0.3] })
     expect(ImagePreprocessor.fromOpenClip({ resize_mode: 'squash' }, 56).plan(173, 96).resize).toEqual([56, 56])
     expect(() => ImagePreprocessor.fromOpenClip({ resize_mode: 'longest' }, 56)).toThrow(expect.objectContaining({ code: 'E_UNSUPPORTED' }))
@@ -62,8 +77,14 @@ describe('the forms of the file', () => {
 
 describe('centre crops', () => {
   test.each([
-    [83, 56, 13, 14], [81, 56, 12, 12], [84, 56, 14, 14], [56, 56, 0, 0], [59, 56, 1, 2],
-    [9, 12, -2, -1], [7, 12, -3, -2], [8, 12, -2, -2],
+    [83, 56, 13, 14],
+    [81, 56, 12, 12],
+    [84, 56, 14, 14],
+    [56, 56, 0, 0],
+    [59, 56, 1, 2],
+    [9, 12, -2, -1],
+    [7, 12, -3, -2],
+    [8, 12, -2, -2],
   ])('%i to %i: Hugging Face %i, OpenAI %i', (size, crop, hf, openai) => {
     expect([cropOffset(size, crop, 'hf'), cropOffset(size, crop, 'openai')].map((x) => x + 0)).toEqual([hf, openai])
   })
@@ -88,10 +109,18 @@ describe('RandomResizedCrop', () => {
     expect(randomResizedCrop(200, 200, draws(0, 0.5, 0.999, 0))).toEqual([0, 10, 190, 190])
   })
   test('lies inside the image and keeps area and ratio, or is the central fallback', () => {
-    fc.assert(fc.property(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 300 }), numbers, fc.double({ min: 0.01, max: 1, noNaN: true }), (width, height, list, least) => {
-      const [left, top, w, h] = randomResizedCrop(width, height, draws(...list), { scale: [least, 1] })
-      expect(w >= 1 && h >= 1 && left >= 0 && top >= 0 && left + w <= width && top + h <= height).toBe(true)
-    }))
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 300 }),
+        fc.integer({ min: 1, max: 300 }),
+        numbers,
+        fc.double({ min: 0.01, max: 1, noNaN: true }),
+        (width, height, list, least) => {
+          const [left, top, w, h] = randomResizedCrop(width, height, draws(...list), { scale: [least, 1] })
+          expect(w >= 1 && h >= 1 && left >= 0 && top >= 0 && left + w <= width && top + h <= height).toBe(true)
+        },
+      ),
+    )
   })
   test('the fallback is the largest central crop of a legal ratio', () => {
     expect(randomResizedCrop(400, 30, draws(0.5))).toEqual([180, 0, 40, 30])
@@ -103,6 +132,8 @@ describe('RandomResizedCrop', () => {
     expect(plan).toMatchObject({ box: [3, 3, 195, 195], resize: [224, 224], flip: true })
     expect(plan.crop).toBeUndefined()
     expect(clip.trainPlan(200, 200, draws(0.5), { flip: 0.4 }).flip).toBeUndefined()
-    expect(() => file({ do_resize: false, do_center_crop: false }).trainPlan(9, 9, draws(0.5))).toThrow(expect.objectContaining({ code: 'E_CONFIG' }))
+    expect(() => file({ do_resize: false, do_center_crop: false }).trainPlan(9, 9, draws(0.5))).toThrow(
+      expect.objectContaining({ code: 'E_CONFIG' }),
+    )
   })
 })

@@ -2,7 +2,7 @@
 import { appendFileSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { DTYPE_BITS, type DiskDtype } from '../../lib/formats/dtype.js'
+import { type DiskDtype, DTYPE_BITS } from '../../lib/formats/dtype.js'
 import { openSafetensors } from '../../lib/formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../../lib/formats/safetensors-write.js'
 import { native } from '../../lib/native.js'
@@ -11,34 +11,49 @@ import { temporaryFolder } from '../temporary-folder.js'
 const folder = temporaryFolder()
 const whole: DiskDtype[] = ['BOOL', 'U8', 'I8', 'F16', 'BF16', 'I32', 'F32', 'I64', 'F64', 'F8_E4M3']
 const tensors: fc.Arbitrary<TensorToWrite[]> = fc
-  .uniqueArray(fc.record({ name: fc.string({ minLength: 1 }), dtype: fc.constantFrom(...whole), shape: fc.array(fc.nat(4), { maxLength: 4 }) }), {
-    selector: ({ name }) => name,
-    maxLength: 8,
-  })
-  .map((list) => list.filter(({ name }) => name !== '__metadata__').map((info, i) => {
-    const bytes = info.shape.reduce((a, b) => a * b, DTYPE_BITS[info.dtype] / 8)
-    return { ...info, data: Uint8Array.from({ length: bytes }, (_, k) => (k * 7 + i) % 251) }
-  }))
+  .uniqueArray(
+    fc.record({ name: fc.string({ minLength: 1 }), dtype: fc.constantFrom(...whole), shape: fc.array(fc.nat(4), { maxLength: 4 }) }),
+    {
+      selector: ({ name }) => name,
+      maxLength: 8,
+    },
+  )
+  .map((list) =>
+    list
+      .filter(({ name }) => name !== '__metadata__')
+      .map((info, i) => {
+        const bytes = info.shape.reduce((a, b) => a * b, DTYPE_BITS[info.dtype] / 8)
+        return { ...info, data: Uint8Array.from({ length: bytes }, (_, k) => (k * 7 + i) % 251) }
+      }),
+  )
 
 test('what is written is read, whatever the names, types and shapes', async () => {
   const path = join(folder, 'round.safetensors')
-  await fc.assert(fc.asyncProperty(tensors, fc.dictionary(fc.string(), fc.string()), async (list, metadata) => {
-    await writeSafetensors(path, list, { metadata })
-    const file = await openSafetensors(path)
-    const content = readFileSync(path)
-    expect(Object.fromEntries(file.metadata)).toEqual({ ...metadata })
-    expect([...file.tensors.keys()].sort()).toEqual(list.map(({ name }) => name).sort())
-    for (const { name, dtype, shape, data } of list) {
-      const { offset, bytes, ...info } = file.tensors.get(name)!
-      expect(info).toMatchObject({ dtype, shape })
-      expect(new Uint8Array(content.subarray(offset, offset + bytes))).toEqual(data)
-    }
-  }), { numRuns: 60 })
+  await fc.assert(
+    fc.asyncProperty(tensors, fc.dictionary(fc.string(), fc.string()), async (list, metadata) => {
+      await writeSafetensors(path, list, { metadata })
+      const file = await openSafetensors(path)
+      const content = readFileSync(path)
+      expect(Object.fromEntries(file.metadata)).toEqual({ ...metadata })
+      expect([...file.tensors.keys()].sort()).toEqual(list.map(({ name }) => name).sort())
+      for (const { name, dtype, shape, data } of list) {
+        const { offset, bytes, ...info } = file.tensors.get(name)!
+        expect(info).toMatchObject({ dtype, shape })
+        expect(new Uint8Array(content.subarray(offset, offset + bytes))).toEqual(data)
+      }
+    }),
+    { numRuns: 60 },
+  )
 })
 
 test('the layout of the file is the reference writer’s', async () => {
   const path = join(folder, 'order.safetensors')
-  const one = (name: string, dtype: DiskDtype): TensorToWrite => ({ name, dtype, shape: [1], data: new Uint8Array(DTYPE_BITS[dtype] / 8).fill(1) })
+  const one = (name: string, dtype: DiskDtype): TensorToWrite => ({
+    name,
+    dtype,
+    shape: [1],
+    data: new Uint8Array(DTYPE_BITS[dtype] / 8).fill(1),
+  })
   await writeSafetensors(path, [one('b', 'F16'), one('z', 'F32'), one('a', 'F16'), one('c', 'F64'), one('d', 'U8')])
   const content = readFileSync(path)
   const length = Number(content.readBigUInt64LE(0))
@@ -52,7 +67,9 @@ test('tensors may be given one at a time, and each is asked for once and in its 
   const path = join(folder, 'lazy.safetensors')
   let open = 0
   const lazy = (name: string): TensorToWrite => ({
-    name, dtype: 'U8', shape: [3],
+    name,
+    dtype: 'U8',
+    shape: [3],
     data: async () => {
       expect(++open).toBe(1)
       await new Promise((done) => setTimeout(done, 1))
@@ -79,7 +96,11 @@ describe('a file that cannot be written', () => {
     ['half a byte', [{ ...good, dtype: 'F4', shape: [3] }], 'E_SHAPE'],
     ['a name twice', [good, good], 'E_DUPLICATE'],
     ['the name of the metadata', [{ ...good, name: '__metadata__' }], 'E_DUPLICATE'],
-    ['data that fails', [good, { ...good, name: 'b', data: () => Promise.reject(Object.assign(new Error('lost'), { code: 'E_LOST' })) }], 'E_LOST'],
+    [
+      'data that fails',
+      [good, { ...good, name: 'b', data: () => Promise.reject(Object.assign(new Error('lost'), { code: 'E_LOST' })) }],
+      'E_LOST',
+    ],
   ])('%s', async (_, list, code) => {
     await expect(writeSafetensors(old, list)).rejects.toMatchObject({ code })
   })
@@ -112,7 +133,12 @@ describe('reading', () => {
     const { offset, count, dtype } = tensors.get('a')!
     return { path, offset, count, from: dtype, to: 'f32', expectedSize: size }
   }
-  const halves = { name: 'a', dtype: 'F16', shape: [2, 3], data: new Uint8Array(new Uint16Array([0x3c00, 0x4000, 0x4200, 0xc400, 0x3555, 0x0001]).buffer) } as const
+  const halves = {
+    name: 'a',
+    dtype: 'F16',
+    shape: [2, 3],
+    data: new Uint8Array(new Uint16Array([0x3c00, 0x4000, 0x4200, 0xc400, 0x3555, 0x0001]).buffer),
+  } as const
 
   test('values come converted, and transposed where asked', async () => {
     const path = join(folder, 'halves.safetensors')

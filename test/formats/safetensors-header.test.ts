@@ -65,7 +65,12 @@ describe('a header that breaks one rule is refused with that rule', () => {
     ['a hole', { a: ok, b: tensor('F32', [1], [20, 24]) }, 24, 'OFFSETS'],
     ['not starting at zero', { a: tensor('F32', [1], [4, 8]) }, 8, 'OFFSETS'],
     ['an end before the begin', { a: tensor('F32', [0], [0, 0]), b: tensor('F32', [1], [4, 0]) }, 4, 'OFFSETS'],
-    ['begins that differ only above 2^53', '{"a":{"dtype":"U8","shape":[1],"data_offsets":[9007199254740993,9007199254740994]}}', 1, 'OFFSETS'],
+    [
+      'begins that differ only above 2^53',
+      '{"a":{"dtype":"U8","shape":[1],"data_offsets":[9007199254740993,9007199254740994]}}',
+      1,
+      'OFFSETS',
+    ],
     ['data that ends early', { a: ok }, 15, 'INCOMPLETE'],
     ['bytes after the data', { a: ok }, 17, 'INCOMPLETE'],
     ['bytes without a tensor', {}, 1, 'INCOMPLETE'],
@@ -75,7 +80,12 @@ describe('a header that breaks one rule is refused with that rule', () => {
     ['a scalar of sixteen bytes', { a: tensor('F32', [], [0, 16]) }, 16, 'TENSOR_INFO'],
     ['elements above 2^64', '{"a":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]}}', 0, 'OVERFLOW'],
     ['bits above 2^64', '{"a":{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}}', 0, 'OVERFLOW'],
-    ['a product that wraps to the right size', '{"a":{"dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}}', 0, 'OVERFLOW'],
+    [
+      'a product that wraps to the right size',
+      '{"a":{"dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}}',
+      0,
+      'OVERFLOW',
+    ],
     ['half a byte', { a: tensor('F4', [3], [0, 2]) }, 2, 'MISALIGNED'],
     ['six bits', { a: tensor('F6_E2M3', [2], [0, 2]) }, 2, 'MISALIGNED'],
   ])('%s', (_, json, dataBytes, rule) => {
@@ -99,7 +109,8 @@ describe('a header that breaks one rule is refused with that rule', () => {
 describe('accepted', () => {
   test('an empty object', () => expect(parse('{}', 0).tensors.size).toBe(0))
   test('space before and after', () => expect(parse(' \n{}   ', 0).tensors.size).toBe(0))
-  test('a scalar', () => expect(parse({ a: tensor('F32', [], [0, 4]) }, 4).tensors.get('a')).toMatchObject({ count: 1, bytes: 4, shape: [] }))
+  test('a scalar', () =>
+    expect(parse({ a: tensor('F32', [], [0, 4]) }, 4).tensors.get('a')).toMatchObject({ count: 1, bytes: 4, shape: [] }))
   test('a tensor without elements', () => expect(parse({ a: tensor('F32', [0, 7], [0, 0]), b: ok }, 16).tensors.get('a')?.count).toBe(0))
   test('packed elements that fill bytes', () => expect(parse({ a: tensor('F4', [4], [0, 2]) }, 2).tensors.get('a')?.count).toBe(4))
   test('any order of names, any alignment', () => {
@@ -116,23 +127,43 @@ describe('accepted', () => {
 })
 
 test('no header makes the parser fail in any other way than with a rule', () => {
-  const value = fc.oneof(fc.json(), fc.string(), fc.jsonValue().map((json) => JSON.stringify({ a: json })),
-    fc.record({ dtype: fc.constantFrom('F32', 'U8', 'F4', 'X'), shape: fc.array(fc.maxSafeInteger(), { maxLength: 4 }), data_offsets: fc.array(fc.nat(40), { maxLength: 3 }) })
-      .map((info) => JSON.stringify({ a: info, b: { ...info } })))
-  fc.assert(fc.property(value, fc.nat(40), (text, dataBytes) => {
-    const code = codeOf(() => parseText(text, dataBytes))
-    return code === undefined || code.startsWith('E_SAFETENSORS_')
-  }), { numRuns: 2000 })
+  const value = fc.oneof(
+    fc.json(),
+    fc.string(),
+    fc.jsonValue().map((json) => JSON.stringify({ a: json })),
+    fc
+      .record({
+        dtype: fc.constantFrom('F32', 'U8', 'F4', 'X'),
+        shape: fc.array(fc.maxSafeInteger(), { maxLength: 4 }),
+        data_offsets: fc.array(fc.nat(40), { maxLength: 3 }),
+      })
+      .map((info) => JSON.stringify({ a: info, b: { ...info } })),
+  )
+  fc.assert(
+    fc.property(value, fc.nat(40), (text, dataBytes) => {
+      const code = codeOf(() => parseText(text, dataBytes))
+      return code === undefined || code.startsWith('E_SAFETENSORS_')
+    }),
+    { numRuns: 2000 },
+  )
 })
 
 test('what is accepted covers the data exactly once', () => {
   const infos = fc.array(fc.record({ dtype: fc.constantFrom('U8', 'F16', 'F32'), count: fc.nat(5) }), { maxLength: 8 })
-  fc.assert(fc.property(infos, fc.nat(3), (list, cut) => {
-    const sizes = { U8: 1, F16: 2, F32: 4 } as Record<string, number>
-    let at = 0
-    const header = Object.fromEntries(list.map(({ dtype, count }, i) => [`t${i}`, tensor(dtype, [count], [at, (at += count * sizes[dtype])])]))
-    if (cut > 0) return codeOf(() => parse(header, at + cut)) === 'E_SAFETENSORS_INCOMPLETE'
-    const covered = [...parse(header, at).tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0)
-    return covered === at
-  }))
+  fc.assert(
+    fc.property(infos, fc.nat(3), (list, cut) => {
+      const sizes = { U8: 1, F16: 2, F32: 4 } as Record<string, number>
+      let at = 0
+      const header = Object.fromEntries(
+        list.map(({ dtype, count }, i) => {
+          const begin = at
+          at += count * sizes[dtype]
+          return [`t${i}`, tensor(dtype, [count], [begin, at])]
+        }),
+      )
+      if (cut > 0) return codeOf(() => parse(header, at + cut)) === 'E_SAFETENSORS_INCOMPLETE'
+      const covered = [...parse(header, at).tensors.values()].reduce((sum, { bytes }) => sum + bytes, 0)
+      return covered === at
+    }),
+  )
 })

@@ -9,24 +9,54 @@ function plain(value: StrictJson): unknown {
 }
 
 test('agrees with JSON.parse on every JSON text', () => {
-  fc.assert(fc.property(fc.json({ maxDepth: 6 }), (text) => {
-    expect(JSON.stringify(plain(parseStrictJson(text)))).toBe(JSON.stringify(JSON.parse(text)))
-  }))
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 6 }), (text) => {
+      expect(JSON.stringify(plain(parseStrictJson(text)))).toBe(JSON.stringify(JSON.parse(text)))
+    }),
+  )
 })
 
 test('refuses what JSON.parse refuses', () => {
-  const pieces = fc.constantFrom('{', '}', '[', ']', ',', ':', '"a"', '1', '-', '0', '01', '1.', '.5', '1e5', 'true', 'nul', '"', '\\', '\t', '"\\x"', '"\n"')
-  fc.assert(fc.property(fc.array(pieces, { maxLength: 8 }).map((list) => list.join('')), (text) => {
-    const accepts = (parse: (text: string) => unknown) => {
-      try {
-        parse(text)
-        return true
-      } catch (error) {
-        return error instanceof StrictJsonError && error.duplicateKey !== undefined
-      }
-    }
-    expect(accepts(parseStrictJson)).toBe(accepts(JSON.parse))
-  }), { numRuns: 3000 })
+  const pieces = fc.constantFrom(
+    '{',
+    '}',
+    '[',
+    ']',
+    ',',
+    ':',
+    '"a"',
+    '1',
+    '-',
+    '0',
+    '01',
+    '1.',
+    '.5',
+    '1e5',
+    'true',
+    'nul',
+    '"',
+    '\\',
+    '\t',
+    '"\\x"',
+    '"\n"',
+  )
+  fc.assert(
+    fc.property(
+      fc.array(pieces, { maxLength: 8 }).map((list) => list.join('')),
+      (text) => {
+        const accepts = (parse: (text: string) => unknown) => {
+          try {
+            parse(text)
+            return true
+          } catch (error) {
+            return error instanceof StrictJsonError && error.duplicateKey !== undefined
+          }
+        }
+        expect(accepts(parseStrictJson)).toBe(accepts(JSON.parse))
+      },
+    ),
+    { numRuns: 3000 },
+  )
 })
 
 test('keeps every digit of an integer', () => expect(parseStrictJson('9007199254740993')).toBe(9007199254740993n))

@@ -20,7 +20,10 @@ test('tokenizer.json gives the same as vocab.json and merges.txt', async () => {
   mkdirSync(folder)
   const vocab = JSON.parse(readFileSync(join(fixture, 'vocab.json'), 'utf8'))
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(clipTokenizerJson(vocab, readFileSync(join(fixture, 'merges.txt'), 'utf8'))))
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ bos_token: { content: '<|startoftext|>' }, eos_token: '<|endoftext|>' }))
+  writeFileSync(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({ bos_token: { content: '<|startoftext|>' }, eos_token: '<|endoftext|>' }),
+  )
   const other = await ClipTokenizer.load(folder)
   expect(other.encode(golden.map(({ text }) => text))).toEqual(golden.map(({ ids }) => ids))
 })
@@ -33,12 +36,17 @@ test('ids back to text', () => expect(tokenizer.decode(tokenizer.encode(['a phot
 
 describe('long texts', () => {
   test('are cut so that the last id is the end token', () => {
-    expect(tokenizer.encode(['a photo of a cat', 'a'], { maxLength: 5 })).toEqual([[49406, 320, 1125, 539, 49407], [49406, 320, 49407]])
+    expect(tokenizer.encode(['a photo of a cat', 'a'], { maxLength: 5 })).toEqual([
+      [49406, 320, 1125, 539, 49407],
+      [49406, 320, 49407],
+    ])
     expect(tokenizer.encode(['a photo of a cat'], { maxLength: 7 })).toEqual([golden[0].ids])
     expect(tokenizer.encode(['a photo'], { maxLength: 2 })).toEqual([[49406, 49407]])
   })
   test('or refused', () => {
-    expect(() => tokenizer.encode(['a photo of a cat'], { maxLength: 6, truncate: false })).toThrow(expect.objectContaining({ code: 'E_TEXT_LENGTH' }))
+    expect(() => tokenizer.encode(['a photo of a cat'], { maxLength: 6, truncate: false })).toThrow(
+      expect.objectContaining({ code: 'E_TEXT_LENGTH' }),
+    )
     expect(tokenizer.encode(['a photo of a cat'], { maxLength: 7, truncate: false })).toHaveLength(1)
     expect(() => tokenizer.encode(['a'], { maxLength: 1 })).toThrow(expect.objectContaining({ code: 'E_OPTION' }))
   })
@@ -71,15 +79,23 @@ describe('files that are no tokenizer', () => {
     await expect(broken('none', (folder) => unlinkSync(join(folder, 'merges.txt')))).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
   })
   test('no JSON', async () => {
-    await expect(broken('json-broken', (folder) => writeFileSync(join(folder, 'vocab.json'), '{'))).rejects.toMatchObject({ code: 'E_CONFIG' })
+    await expect(broken('json-broken', (folder) => writeFileSync(join(folder, 'vocab.json'), '{'))).rejects.toMatchObject({
+      code: 'E_CONFIG',
+    })
   })
   test('a merge of three', async () => {
-    await expect(broken('merge', (folder) => writeFileSync(join(folder, 'merges.txt'), 'a b c\n'))).rejects.toMatchObject({ code: 'E_TOKENIZER' })
+    await expect(broken('merge', (folder) => writeFileSync(join(folder, 'merges.txt'), 'a b c\n'))).rejects.toMatchObject({
+      code: 'E_TOKENIZER',
+    })
   })
   test('no end token', async () => {
-    await expect(broken('special', (folder) => writeFileSync(join(folder, 'vocab.json'), '{"a": 0}'))).rejects.toMatchObject({ code: 'E_TOKENIZER' })
+    await expect(broken('special', (folder) => writeFileSync(join(folder, 'vocab.json'), '{"a": 0}'))).rejects.toMatchObject({
+      code: 'E_TOKENIZER',
+    })
   })
   test('another model’s tokenizer.json', async () => {
-    await expect(broken('other', (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model": {"type": "Nonsense"}}'))).rejects.toMatchObject({ code: 'E_TOKENIZER' })
+    await expect(
+      broken('other', (folder) => writeFileSync(join(folder, 'tokenizer.json'), '{"model": {"type": "Nonsense"}}')),
+    ).rejects.toMatchObject({ code: 'E_TOKENIZER' })
   })
 })

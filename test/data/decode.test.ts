@@ -1,0 +1,85 @@
+/** Files to RGB, bit for bit as Pillow's convert('RGB'). */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import { decodeImage } from '../../lib/data/decode.js'
+import { imageFolder, pillowResults } from '../fixture-images.js'
+import { temporaryFolder } from '../temporary-folder.js'
+
+const expected = pillowResults()
+const folder = temporaryFolder()
+
+test.each([
+  ['grey', 'grey.png', 'grey'],
+  ['palette', 'palette.png', 'a palette'],
+  ['alpha', 'alpha.png', 'alpha, dropped without compositing'],
+  ['cmyk', 'cmyk.jpg', 'CMYK, inverted as Adobe writes it'],
+  ['grey16', 'grey16.png', '16-bit grey, cut at 255'],
+  ['rgb16', 'rgb16.png', '16-bit colour, the high byte'],
+  ['rotated', 'rotated.jpg', 'JPEG, not turned'],
+])('%s: %s (%s)', async (name, file) => {
+  const { data, width, height } = await decodeImage(join(imageFolder, file))
+  const want = expected.get(`${name}.rgb`)!
+  expect([width, height]).toEqual([want.width, want.height])
+  expect(Buffer.compare(data, want.data)).toBe(0)
+})
+
+test('EXIF rotation when asked for', async () => {
+  const { data, width, height } = await decodeImage(join(imageFolder, 'rotated.jpg'), { exif: true })
+  const want = expected.get('rotated.upright')!
+  expect([width, height]).toEqual([want.width, want.height])
+  expect(Buffer.compare(data, want.data)).toBe(0)
+})
+
+test('transparent pixels keep their colour', async () => {
+  const pixels = Uint8Array.of(200, 100, 50, 0, 10, 20, 30, 128)
+  const png = await sharp(pixels, { raw: { width: 2, height: 1, channels: 4 } })
+    .png()
+    .toBuffer()
+  expect([...(await decodeImage({ bytes: png, name: 'clear' })).data]).toEqual([200, 100, 50, 10, 20, 30])
+})
+
+test('a colour profile is not applied', async () => {
+  const plain = await sharp(Uint8Array.of(200, 30, 90), { raw: { width: 1, height: 1, channels: 3 } })
+    .withIccProfile('p3')
+    .png()
+    .toBuffer()
+  const stored = [...(await sharp(plain, { ignoreIcc: true }).raw().toBuffer())]
+  const converted = [...(await sharp(plain).raw().toBuffer())]
+  expect(converted).not.toEqual(stored)
+  expect([...(await decodeImage({ bytes: plain, name: 'p3' })).data]).toEqual(stored)
+})
+
+test.each(['webp', 'gif', 'tiff', 'avif'] as const)('%s is read', async (format) => {
+  const bytes = await sharp(join(imageFolder, 'tiny.png')).toFormat(format).toBuffer()
+  const { width, height, data } = await decodeImage({ bytes, name: format })
+  expect([width, height, data.length]).toEqual([9, 7, 189])
+})
+
+describe('broken files name themselves', () => {
+  const photo = readFileSync(join(imageFolder, 'rotated.jpg'))
+  const drawing = readFileSync(join(imageFolder, 'wide.png'))
+  test.each<[string, Uint8Array]>([
+    ['cut.jpg', photo.subarray(0, 9000)],
+    ['cut.png', drawing.subarray(0, 9000)],
+    ['text.jpg', Buffer.from('not an image')],
+    ['empty.png', new Uint8Array(0)],
+    ['header.png', drawing.subarray(0, 30)],
+    ['head.jpg', photo.subarray(0, 4)],
+  ])('%s', async (name, bytes) => {
+    const path = join(folder, name)
+    writeFileSync(path, bytes)
+    await expect(decodeImage(path)).rejects.toMatchObject({
+      code: 'E_IMAGE',
+      message: expect.stringContaining(path),
+      details: { image: path },
+    })
+    await expect(decodeImage({ bytes, name })).rejects.toMatchObject({ code: 'E_IMAGE', details: { image: name } })
+  })
+  test('a file that is not there', async () => {
+    await expect(decodeImage(join(folder, 'none.png'))).rejects.toMatchObject({
+      code: 'E_IMAGE',
+      message: expect.stringContaining('none.png'),
+    })
+  })
+})
