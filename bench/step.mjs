@@ -22,8 +22,12 @@ const { mean, multiply } = require('../dist/ops.js')
 
 const { values: args } = parseArgs({
   options: {
-    model: { type: 'string' }, dtype: { type: 'string', default: 'bf16' }, work: { type: 'string', default: 'train' },
-    threads: { type: 'string', default: '2' }, 'save-text': { type: 'boolean', default: false }, serve: { type: 'boolean', default: false },
+    model: { type: 'string' },
+    dtype: { type: 'string', default: 'bf16' },
+    work: { type: 'string', default: 'train' },
+    threads: { type: 'string', default: '2' },
+    'save-text': { type: 'boolean', default: false },
+    serve: { type: 'boolean', default: false },
   },
 })
 native.setThreads(Number(args.threads))
@@ -37,14 +41,18 @@ async function inputs(folder) {
     return native.readTensor({ path, offset, count, from: dtype, to, expectedSize: fileSize })
   }
   const sets = [...tensors.keys()].filter((name) => name.startsWith('pixels.')).length
-  return Promise.all(Array.from({ length: sets }, async (_, i) => {
-    const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32')))
-    const [rows, length] = tensors.get(`ids.${i}`).shape
-    return {
-      pixels: new Float32Array(await read(`pixels.${i}`, 'F32')), shape: tensors.get(`pixels.${i}`).shape,
-      ids: Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)), labels: new Int32Array(await read(`labels.${i}`, 'I32')),
-    }
-  }))
+  return Promise.all(
+    Array.from({ length: sets }, async (_, i) => {
+      const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32')))
+      const [rows, length] = tensors.get(`ids.${i}`).shape
+      return {
+        pixels: new Float32Array(await read(`pixels.${i}`, 'F32')),
+        shape: tensors.get(`pixels.${i}`).shape,
+        ids: Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)),
+        labels: new Int32Array(await read(`labels.${i}`, 'I32')),
+      }
+    }),
+  )
 }
 
 const clip = await Clip.load(args.model, { dtype: args.dtype })
@@ -74,10 +82,12 @@ function trainer() {
 
 async function infer() {
   const { pixels, shape } = sets[steps++ % sets.length]
-  const norm2 = scope(() => noGradient(() => {
-    const features = clip.encodeImage(Tensor.from(pixels, shape))
-    return mean(multiply(features, features))
-  }))
+  const norm2 = scope(() =>
+    noGradient(() => {
+      const features = clip.encodeImage(Tensor.from(pixels, shape))
+      return mean(multiply(features, features))
+    }),
+  )
   const value = await norm2.item()
   norm2.dispose()
   return value
@@ -99,7 +109,12 @@ async function run(count) {
   return { seconds, cpu_seconds, loss, rss_peak_mb: peakMb(), device_peak_mb: native.memory().peak / 2 ** 20 }
 }
 
-const about = { name: `Cambium ${args.dtype} ${args.work}`, versions: { node: process.version }, ...native.backendInfo(), rss_loaded_mb: peakMb() }
+const about = {
+  name: `Cambium ${args.dtype} ${args.work}`,
+  versions: { node: process.version },
+  ...native.backendInfo(),
+  rss_loaded_mb: peakMb(),
+}
 if (!args.serve) {
   await run(2)
   console.log(JSON.stringify({ ...about, ...(await run(5)) }))

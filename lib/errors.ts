@@ -26,7 +26,9 @@ export class CambiumError extends Error {
 /** True for an error of this library, also one from another realm (a jest module, a worker). */
 export function isCambiumError(error: unknown): error is CambiumError {
   return (
-    typeof error === 'object' && error !== null && typeof (error as { code?: unknown }).code === 'string' &&
+    typeof error === 'object' &&
+    error !== null &&
+    typeof (error as { code?: unknown }).code === 'string' &&
     (error as { name?: unknown }).name === 'CambiumError'
   )
 }

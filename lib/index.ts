@@ -24,7 +24,7 @@ export { backward, noGradient, Parameter, recompute, scope, step, synchronize, T
 export { type Classification, type ClassifyOptions, classify } from './train/classify.js'
 export { estimateTraining } from './train/estimate.js'
 export { type EvaluateOptions, type Evaluation, type EvaluationSet, evaluate } from './train/evaluate.js'
-export { type ModelEvaluation, evaluateModel } from './train/evaluate-model.js'
+export { evaluateModel, type ModelEvaluation } from './train/evaluate-model.js'
 export type { TrainEvent } from './train/events.js'
 export { type FineTuneOptions, type FineTuneReport, fineTune } from './train/fine-tune.js'
 export { chooseAlpha, chooseAlphaOn, evaluateAlphas } from './train/sweep.js'

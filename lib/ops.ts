@@ -34,7 +34,13 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
 }
 
 /** Layer normalisation over the last dimension (Ba et al. 2016), statistics in f32. */
-export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor | undefined, eps: number, dtype: FloatDType = x.dtype as FloatDType): Tensor {
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  eps: number,
+  dtype: FloatDType = x.dtype as FloatDType,
+): Tensor {
   return new Tensor(native.layerNorm(x.id, weight.id, bias?.id ?? 0, eps, dtype))
 }
 

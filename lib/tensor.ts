@@ -181,7 +181,12 @@ export function backward(outputs: Tensor | readonly Tensor[], seeds: readonly Te
  */
 export function recompute(fn: (inputs: Tensor[]) => Tensor[], inputs: readonly Tensor[]): Tensor[] {
   const wrapped = (ids: Id[]): Id[] => fn(ids.map((id) => new Tensor(id))).map((t) => t.id)
-  return native.recompute(wrapped, inputs.map((t) => t.id)).map((id) => new Tensor(id))
+  return native
+    .recompute(
+      wrapped,
+      inputs.map((t) => t.id),
+    )
+    .map((id) => new Tensor(id))
 }
 
 const inFlight: Promise<boolean>[] = []

@@ -16,7 +16,14 @@ export class Case {
     const values = new Map<string, Float32Array | Int32Array>()
     for (const t of file.tensors.values()) {
       const integer = t.dtype === 'I64' || t.dtype === 'I32'
-      const bytes = await native.readTensor({ path: t.path, offset: t.offset, count: t.count, from: t.dtype, to: integer ? 'I32' : 'F32', expectedSize: t.fileSize })
+      const bytes = await native.readTensor({
+        path: t.path,
+        offset: t.offset,
+        count: t.count,
+        from: t.dtype,
+        to: integer ? 'I32' : 'F32',
+        expectedSize: t.fileSize,
+      })
       values.set(t.name, integer ? new Int32Array(bytes) : new Float32Array(bytes))
     }
     return new Case(values, new Map([...file.tensors.values()].map((t) => [t.name, t.shape])))

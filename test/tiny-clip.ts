@@ -24,7 +24,10 @@ export function tinyClip(folder: string, model = 'clip-quick-gelu'): string {
   writeFileSync(join(folder, 'vocab.json'), JSON.stringify(vocab))
   writeFileSync(join(folder, 'merges.txt'), '#version: 0.2\n')
   const size = 40
-  writeFileSync(join(folder, 'preprocessor_config.json'), JSON.stringify({ image_processor_type: 'CLIPImageProcessor', size: { shortest_edge: size }, crop_size: { height: size, width: size } }))
+  writeFileSync(
+    join(folder, 'preprocessor_config.json'),
+    JSON.stringify({ image_processor_type: 'CLIPImageProcessor', size: { shortest_edge: size }, crop_size: { height: size, width: size } }),
+  )
   return folder
 }
 
@@ -35,7 +38,9 @@ export async function tinyImages(folder: string, classes: readonly string[], cou
     for (let i = 0; i < count; i++) {
       const pixels = Buffer.alloc(48 * 44 * 3, 0)
       for (let p = 0; p < pixels.length; p++) pixels[p] = (label * 83 + (p % 3) * 61 + ((p * (i + 7)) % 53)) % 256
-      await sharp(pixels, { raw: { width: 48, height: 44, channels: 3 } }).png().toFile(join(folder, name, `${i}.png`))
+      await sharp(pixels, { raw: { width: 48, height: 44, channels: 3 } })
+        .png()
+        .toFile(join(folder, name, `${i}.png`))
     }
   }
   return folder

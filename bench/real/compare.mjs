@@ -23,9 +23,16 @@ const { chooseAlphaOn, evaluateAlphas } = require('../../dist/train/sweep.js')
 const { evaluate } = require('../../dist/train/evaluate.js')
 const { DecodedImages } = require('../../dist/train/features.js')
 
-const { values: args, positionals: [model, folder, results] } = parseArgs({
+const {
+  values: args,
+  positionals: [model, folder, results],
+} = parseArgs({
   allowPositionals: true,
-  options: { seeds: { type: 'string', default: '0,1,2' }, epochs: { type: 'string', default: '6' }, batch: { type: 'string', default: '64' } },
+  options: {
+    seeds: { type: 'string', default: '0,1,2' },
+    epochs: { type: 'string', default: '6' },
+    batch: { type: 'string', default: '64' },
+  },
 })
 const RATES = { 'r-adapter': [2e-4, 5e-4, 1e-3], full: [1e-5, 3e-5, 1e-4] }
 const WISE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
@@ -35,8 +42,12 @@ const set = async (name, path, task) => ({ name, data: await openDataset(join(fo
 const train = await openDataset(join(folder, 'pacs64-photo/train'))
 const validation = await set('validation', 'pacs64-photo/val')
 const tests = await Promise.all([
-  set('photo', 'pacs64-photo/test'), set('art', 'pacs64-art/test'), set('cartoon', 'pacs64-cartoon/test'), set('sketch', 'pacs64-sketch/test'),
-  set('tin64', 'tin64_val/test'), set('flickr8k', 'flickr8k/test.jsonl', 'retrieval'),
+  set('photo', 'pacs64-photo/test'),
+  set('art', 'pacs64-art/test'),
+  set('cartoon', 'pacs64-cartoon/test'),
+  set('sketch', 'pacs64-sketch/test'),
+  set('tin64', 'tin64_val/test'),
+  set('flickr8k', 'flickr8k/test.jsonl', 'retrieval'),
 ])
 const decoded = new DecodedImages()
 
@@ -60,14 +71,29 @@ async function run(method, lr, seed, testing) {
   const clip = await Clip.load(model)
   const trained = method === 'r-adapter' ? new RAdapter(clip, { seed }) : await FullFineTuning.create(clip)
   const trainer = new Trainer(clip, {
-    method: trained, objective: new MpmNceLoss(), data: train, epochs: Number(args.epochs), batch: Number(args.batch), lr, seed,
-    weightDecay: method === 'full' ? 0.1 : 0, ema: method === 'r-adapter',
+    method: trained,
+    objective: new MpmNceLoss(),
+    data: train,
+    epochs: Number(args.epochs),
+    batch: Number(args.batch),
+    lr,
+    seed,
+    weightDecay: method === 'full' ? 0.1 : 0,
+    ema: method === 'r-adapter',
   })
   let end
   for await (const event of trainer.run()) end = event
   const options = { averages: trainer.averages, decoded }
   const choice = await chooseAlphaOn(clip, trained, validation, { ...options, alphas: WISE })
-  const record = { method, lr, seed, seconds: Math.round(end.seconds * 10) / 10, alpha: choice.alpha, score: choice.score, validation: choice.tried }
+  const record = {
+    method,
+    lr,
+    seed,
+    seconds: Math.round(end.seconds * 10) / 10,
+    alpha: choice.alpha,
+    score: choice.score,
+    validation: choice.tried,
+  }
   if (testing) {
     const points = await evaluateAlphas(clip, trained, [...new Set([0.5, choice.alpha, 1])], tests, options)
     record.at = Object.fromEntries(points.map((p) => [p.alpha, summary(p.evaluation)]))
@@ -114,27 +140,48 @@ const variants = {
   'R-Adapter (α on validation)': ['r-adapter', (r) => r.alpha],
   'R-Adapter (α 0.5, the paper)': ['r-adapter', () => 0.5],
 }
-const rows = Object.fromEntries(Object.entries(variants).map(([name, [method, alphaOf]]) => {
-  const lr = rates[method]
-  return [name, { lr, seeds: seeds.map((seed) => {
-    const r = state.runs.find((x) => x.method === method && x.lr === lr && x.seed === seed)
-    return { alpha: alphaOf(r), ...r.at[alphaOf(r)] }
-  }) }]
-}))
+const rows = Object.fromEntries(
+  Object.entries(variants).map(([name, [method, alphaOf]]) => {
+    const lr = rates[method]
+    return [
+      name,
+      {
+        lr,
+        seeds: seeds.map((seed) => {
+          const r = state.runs.find((x) => x.method === method && x.lr === lr && x.seed === seed)
+          return { alpha: alphaOf(r), ...r.at[alphaOf(r)] }
+        }),
+      },
+    ]
+  }),
+)
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length
 const cell = (values) => `${mean(values).toFixed(1)} (${values.map((v) => v.toFixed(1)).join(', ')})`
 const line = (cells) => `| ${cells.join(' | ')} |`
-const difference = (a, b) => line([`${a} − ${b}`, '', '', ...COLUMNS.map((c) => cell(rows[a].seeds.map((s, i) => s[c] - rows[b].seeds[i][c])))])
+const difference = (a, b) =>
+  line([`${a} − ${b}`, '', '', ...COLUMNS.map((c) => cell(rows[a].seeds.map((s, i) => s[c] - rows[b].seeds[i][c])))])
 const about = native.backendInfo()
-writeFileSync(`${results}.md`, [
-  `# R-Adapter against full fine-tuning and WiSE-FT, ${seeds.length} seeds`, '',
-  `${new Date().toISOString().slice(0, 10)}, ${os.cpus()[0].model}, level ${about.level}, ${about.threads} threads, bf16; ${train.length} photographs of 7 classes, ${args.epochs} epochs, batch ${args.batch}.`,
-  'Top-1 in percent, mean and (each seed); `ood` is the mean of art, cartoon and sketch; `tin64` is zero-shot over 200 classes known from pretraining;',
-  `\`flickr\` is the mean of both ways R@10. Learning rates tried: ${JSON.stringify(RATES)}; chosen on validation with the first seed; α per run.`, '',
-  '    node bench/real/prepare.mjs PACKS DATA', `    node bench/real/compare.mjs MODEL DATA RESULTS --seeds ${args.seeds} --epochs ${args.epochs} --batch ${args.batch}`, '',
-  line(['', 'lr', 'α', ...COLUMNS]), line(['---', '---', '---', ...COLUMNS.map(() => '---')]),
-  line(['zero-shot', '', 0, ...COLUMNS.map((c) => state.zeroShot[c].toFixed(1))]),
-  ...Object.entries(rows).map(([name, { lr, seeds: all }]) => line([name, lr, [...new Set(all.map((s) => s.alpha))].join(', '), ...COLUMNS.map((c) => cell(all.map((s) => s[c])))])),
-  difference('R-Adapter (α on validation)', 'full fine-tuning'), difference('R-Adapter (α on validation)', 'full + WiSE-FT (α on validation)'),
-  difference('R-Adapter (α 0.5, the paper)', 'full + WiSE-FT (α 0.5)'), '',
-].join('\n'))
+writeFileSync(
+  `${results}.md`,
+  [
+    `# R-Adapter against full fine-tuning and WiSE-FT, ${seeds.length} seeds`,
+    '',
+    `${new Date().toISOString().slice(0, 10)}, ${os.cpus()[0].model}, level ${about.level}, ${about.threads} threads, bf16; ${train.length} photographs of 7 classes, ${args.epochs} epochs, batch ${args.batch}.`,
+    'Top-1 in percent, mean and (each seed); `ood` is the mean of art, cartoon and sketch; `tin64` is zero-shot over 200 classes known from pretraining;',
+    `\`flickr\` is the mean of both ways R@10. Learning rates tried: ${JSON.stringify(RATES)}; chosen on validation with the first seed; α per run.`,
+    '',
+    '    node bench/real/prepare.mjs PACKS DATA',
+    `    node bench/real/compare.mjs MODEL DATA RESULTS --seeds ${args.seeds} --epochs ${args.epochs} --batch ${args.batch}`,
+    '',
+    line(['', 'lr', 'α', ...COLUMNS]),
+    line(['---', '---', '---', ...COLUMNS.map(() => '---')]),
+    line(['zero-shot', '', 0, ...COLUMNS.map((c) => state.zeroShot[c].toFixed(1))]),
+    ...Object.entries(rows).map(([name, { lr, seeds: all }]) =>
+      line([name, lr, [...new Set(all.map((s) => s.alpha))].join(', '), ...COLUMNS.map((c) => cell(all.map((s) => s[c])))]),
+    ),
+    difference('R-Adapter (α on validation)', 'full fine-tuning'),
+    difference('R-Adapter (α on validation)', 'full + WiSE-FT (α on validation)'),
+    difference('R-Adapter (α 0.5, the paper)', 'full + WiSE-FT (α 0.5)'),
+    '',
+  ].join('\n'),
+)

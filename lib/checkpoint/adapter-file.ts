@@ -32,7 +32,12 @@ export interface AdapterInfo {
 }
 
 /** Writes an adapter; `averages` in its parameters' place when given. @throws E_IO, E_NO_SPACE */
-export async function saveAdapter(adapter: RAdapter, folder: string, averages?: ReadonlyMap<string, Tensor>, info: AdapterInfo = {}): Promise<void> {
+export async function saveAdapter(
+  adapter: RAdapter,
+  folder: string,
+  averages?: ReadonlyMap<string, Tensor>,
+  info: AdapterInfo = {},
+): Promise<void> {
   const { rank, scale, drop = 0, dropBy = 'adapter' } = adapter.options
   await mkdir(folder, { recursive: true })
   const tensors = adapter.parameters.map((parameter): TensorToWrite => {
@@ -40,7 +45,16 @@ export async function saveAdapter(adapter: RAdapter, folder: string, averages?: 
     return { name: parameter.name, dtype: 'F32', shape: parameter.shape, data: async () => new Uint8Array(await native.read(value.id)) }
   })
   const base = await fingerprint(adapter.clip.weights.checkpoint)
-  const config = { cambium_version: ADAPTER_VERSION, method: 'r-adapter', base, rank: rank ?? null, scale: scale ?? null, drop, drop_by: dropBy, alpha: info.alpha ?? null }
+  const config = {
+    cambium_version: ADAPTER_VERSION,
+    method: 'r-adapter',
+    base,
+    rank: rank ?? null,
+    scale: scale ?? null,
+    drop,
+    drop_by: dropBy,
+    alpha: info.alpha ?? null,
+  }
   await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors)
   await writeFileAtomic(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
 }
@@ -53,17 +67,28 @@ export async function loadAdapter(clip: Clip, folder: string): Promise<{ adapter
   const raw = await readJsonObject(join(folder, 'adapter_config.json'))
   if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw new CambiumError('E_ADAPTER', `${folder}/adapter_config.json: expected an R-Adapter of version ${ADAPTER_VERSION}, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success)
+    throw new CambiumError(
+      'E_ADAPTER',
+      `${folder}/adapter_config.json: expected an R-Adapter of version ${ADAPTER_VERSION}, got ${z.prettifyError(parsed.error)}`,
+    )
   const { base, rank, scale, drop, drop_by, alpha } = parsed.data
   const own = await fingerprint(clip.weights.checkpoint)
-  if (base !== own) throw new CambiumError('E_BASE', `${folder}: expected the base that it was trained on (${base.slice(0, 19)}…), got ${clip.folder} (${own.slice(0, 19)}…)`)
+  if (base !== own)
+    throw new CambiumError(
+      'E_BASE',
+      `${folder}: expected the base that it was trained on (${base.slice(0, 19)}…), got ${clip.folder} (${own.slice(0, 19)}…)`,
+    )
   const adapter = new RAdapter(clip, { rank: rank ?? undefined, scale: scale ?? undefined, drop, dropBy: drop_by })
   try {
     const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
     for (const parameter of adapter.parameters) {
       const stored = file.tensors.get(parameter.name)
       if (!stored || stored.shape.join() !== parameter.shape.join())
-        throw new CambiumError('E_ADAPTER', `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${folder}`)
+        throw new CambiumError(
+          'E_ADAPTER',
+          `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${folder}`,
+        )
       const { path, offset, count, dtype, fileSize } = stored
       await native.readTensorInto(parameter.id, { path, offset, count, from: dtype, expectedSize: fileSize })
     }

@@ -1,7 +1,7 @@
 // Folding an adapter into the weights: an ordinary model of the same size and speed.
 import { CambiumError } from '../errors.js'
 import type { Factors, RAdapter } from '../methods/r-adapter.js'
-import { Clip } from '../models/clip.js'
+import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { Tensor } from '../tensor.js'
 
@@ -47,7 +47,11 @@ export async function merge(clip: Clip, adapter: RAdapter, options: MergeOptions
 }
 
 /** W̃ = s · B A, or W itself: [D, D] in row-vector form. */
-async function product(factors: { readonly [name in keyof Factors]: Tensor & { name: string } }, width: number, averages?: ReadonlyMap<string, Tensor>): Promise<{ w: Float32Array; s: number }> {
+async function product(
+  factors: { readonly [name in keyof Factors]: Tensor & { name: string } },
+  width: number,
+  averages?: ReadonlyMap<string, Tensor>,
+): Promise<{ w: Float32Array; s: number }> {
   const values = (t: Tensor & { name: string }) => (averages?.get(t.name) ?? t).floats()
   const s = factors.s ? (await values(factors.s))[0] : 1
   if (factors.w) return { w: await values(factors.w), s }
@@ -59,7 +63,16 @@ async function product(factors: { readonly [name in keyof Factors]: Tensor & { n
 /** [out, in] layout: W + α s W̃ᵀ W; a bias is one column. */
 async function fold(clip: Clip, name: string, { w, s }: { w: Float32Array; s: number }, width: number, alpha: number): Promise<void> {
   const original = await clip.weights.original(name)
-  const folded = await native.product({ a: w, transposeA: true, b: original, m: width, k: width, n: original.length / width, alpha: alpha * s, add: original })
+  const folded = await native.product({
+    a: w,
+    transposeA: true,
+    b: original,
+    m: width,
+    k: width,
+    n: original.length / width,
+    alpha: alpha * s,
+    add: original,
+  })
   if (!folded.every(Number.isFinite)) throw new CambiumError('E_MERGE', `${name}: expected a finite result, got NaN or infinity`)
   clip.weights.set(name, folded)
 }

@@ -34,12 +34,17 @@ export async function readRunState(folder: string): Promise<RunState | undefined
   const raw = await readJsonObject(join(folder, FILE))
   if (!raw) return undefined
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw new CambiumError('E_RUN', `${join(folder, FILE)}: expected the state of a run, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success)
+    throw new CambiumError('E_RUN', `${join(folder, FILE)}: expected the state of a run, got ${z.prettifyError(parsed.error)}`)
   return parsed.data
 }
 
 /** Writes the state; a run killed at any instant finds this one or the one before. */
-export async function writeRunState(folder: string, state: Omit<RunState, 'tensors' | 'version'>, parameters: readonly Parameter[]): Promise<void> {
+export async function writeRunState(
+  folder: string,
+  state: Omit<RunState, 'tensors' | 'version'>,
+  parameters: readonly Parameter[],
+): Promise<void> {
   await mkdir(folder, { recursive: true })
   const tensors = `state-${state.step}.safetensors`
   await writeSafetensors(
@@ -47,7 +52,8 @@ export async function writeRunState(folder: string, state: Omit<RunState, 'tenso
     parameters.map((p) => ({ name: p.name, dtype: 'F32', shape: p.shape, data: async () => new Uint8Array(await native.read(p.id)) })),
   )
   await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, ...state, tensors }, null, 2)}\n`)
-  for (const name of await readdir(folder)) if (/^state-\d+\.safetensors$/.test(name) && name !== tensors) await rm(join(folder, name), { force: true })
+  for (const name of await readdir(folder))
+    if (/^state-\d+\.safetensors$/.test(name) && name !== tensors) await rm(join(folder, name), { force: true })
 }
 
 /** Puts the saved values into the run's tensors. @throws E_RUN when one is missing or of another shape */
@@ -56,7 +62,10 @@ export async function loadTensors(folder: string, state: RunState, parameters: r
   for (const parameter of parameters) {
     const stored = file.tensors.get(parameter.name)
     if (!stored || stored.shape.join() !== parameter.shape.join())
-      throw new CambiumError('E_RUN', `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${file.path}`)
+      throw new CambiumError(
+        'E_RUN',
+        `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${file.path}`,
+      )
     const { path, offset, count, dtype, fileSize } = stored
     await native.readTensorInto(parameter.id, { path, offset, count, from: dtype, expectedSize: fileSize })
   }
@@ -64,7 +73,11 @@ export async function loadTensors(folder: string, state: RunState, parameters: r
 
 /** @throws E_RUN that names the first setting that differs */
 export function checkSameRun(saved: RunState, base: string, settings: Readonly<Record<string, unknown>>): void {
-  if (saved.base !== base) throw new CambiumError('E_BASE', `resume: expected the model that the run began with (${saved.base.slice(0, 19)}…), got another (${base.slice(0, 19)}…)`)
+  if (saved.base !== base)
+    throw new CambiumError(
+      'E_BASE',
+      `resume: expected the model that the run began with (${saved.base.slice(0, 19)}…), got another (${base.slice(0, 19)}…)`,
+    )
   for (const [key, value] of Object.entries(settings)) {
     const before = JSON.stringify(saved.settings[key] ?? null)
     const now = JSON.stringify(value ?? null)

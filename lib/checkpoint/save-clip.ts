@@ -23,7 +23,8 @@ export interface SaveOptions {
 
 const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
 const MEMORY: Partial<Record<DiskDtype, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
-const COMPANION = /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
+const COMPANION =
+  /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
 
 /** Bytes of f32 values in a file's type, rounded once. */
 export async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<Uint8Array> {
@@ -53,7 +54,8 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
   const tensors = planWrites(weights.map.layout, clipTensors(config)).map((write): TensorToWrite => {
     const source = weights.checkpoint.tensors.get(write.name)
     const type: DiskDtype = dtype === 'file' ? (source?.dtype ?? 'F32') : DISK[dtype]
-    const same = source !== undefined && source.dtype === type && !write.parts.some((part) => trained.has(part) || weights.changed.has(part))
+    const same =
+      source !== undefined && source.dtype === type && !write.parts.some((part) => trained.has(part) || weights.changed.has(part))
     if (same) {
       const { path, offset, count, fileSize } = source
       const request = { path, offset, count, from: type, to: type, expectedSize: fileSize }

@@ -9,7 +9,7 @@ import type { LayerInjection, Method, SerialMap, Tower, View } from '../injectio
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { gatherRows, linear, scale, scaleRows } from '../ops.js'
-import { Parameter, Tensor } from '../tensor.js'
+import { Parameter, type Tensor } from '../tensor.js'
 
 export interface RAdapterOptions {
   /** r of W = B A; full rank when absent (the paper's choice for full data; 4 for few shots) */
@@ -60,7 +60,8 @@ export class RAdapter implements Method {
   ) {
     const { rank, drop = 0.2, dropBy = 'adapter' } = options
     if (!(drop >= 0 && drop < 1)) throw new CambiumError('E_OPTION', `drop: expected a probability in [0, 1), got ${drop}`)
-    if (rank !== undefined && !(Number.isInteger(rank) && rank >= 1)) throw new CambiumError('E_OPTION', `rank: expected a positive integer, got ${rank}`)
+    if (rank !== undefined && !(Number.isInteger(rank) && rank >= 1))
+      throw new CambiumError('E_OPTION', `rank: expected a positive integer, got ${rank}`)
     this.options = { ...options, drop, dropBy }
     for (const tower of ['vision', 'text'] as const) {
       const { hiddenSize, numHiddenLayers } = clip.config[tower]
@@ -103,7 +104,10 @@ export class RAdapter implements Method {
       serials.set(key, (z, residual) => apply(z, residual, Object.fromEntries(named), gate))
     }
     return {
-      layer: (tower, i) => ({ afterAttention: serials.get(`${tower}.${i}.after_attention`), afterFeedForward: serials.get(`${tower}.${i}.after_mlp`) }),
+      layer: (tower, i) => ({
+        afterAttention: serials.get(`${tower}.${i}.after_attention`),
+        afterFeedForward: serials.get(`${tower}.${i}.after_mlp`),
+      }),
       dispose: () => gate.dispose(),
     }
   }
@@ -155,7 +159,11 @@ export class RAdapter implements Method {
       if (rank >= width) throw new CambiumError('E_OPTION', `rank: expected less than the width ${width}, got ${rank}`)
       const bound = Math.sqrt(6 / (width + rank)) // Xavier-uniform (Glorot & Bengio 2010)
       const uniform = native.random(seed, this.adapters.size, RANDOM_SITE.start, width * rank, 0)
-      factors.b = named('b', uniform.map((u) => (2 * u - 1) * bound), [width, rank])
+      factors.b = named(
+        'b',
+        uniform.map((u) => (2 * u - 1) * bound),
+        [width, rank],
+      )
       factors.a = named('a', null, [rank, width])
     }
     if (s !== undefined) factors.s = named('s', Float32Array.of(s), [1])

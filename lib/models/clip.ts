@@ -11,7 +11,7 @@ import { type FloatDType, native } from '../native.js'
 import { norm } from '../nn/norm.js'
 import { type BlockOptions, type BlockWeights, transformerBlock } from '../nn/transformer-block.js'
 import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
-import { Parameter, scope, Tensor } from '../tensor.js'
+import { type Parameter, scope, Tensor } from '../tensor.js'
 import { interpolatePositions } from './position-grid.js'
 import { type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
@@ -63,7 +63,8 @@ export class Clip {
     const weights = await Weights.load(files.checkpoint, files.weights, dtype)
     if (config !== found) await resizePositions(weights, config.vision)
     const { crop } = options
-    const preprocessor = config === found ? await loadPreprocessor(files, { crop }) : ImagePreprocessor.clip(config.vision.imageSize, { crop })
+    const preprocessor =
+      config === found ? await loadPreprocessor(files, { crop }) : ImagePreprocessor.clip(config.vision.imageSize, { crop })
     const tokenizer = await ClipTokenizer.load(files.folder).catch((error: CambiumError) => {
       if (error.code === 'E_NOT_FOUND') return undefined
       throw error
@@ -78,7 +79,8 @@ export class Clip {
 
   /** @throws E_NOT_FOUND when the folder has none */
   get tokenizer(): ClipTokenizer {
-    if (!this.maybeTokenizer) throw new CambiumError('E_NOT_FOUND', `${this.folder}: expected tokenizer.json, or vocab.json and merges.txt, got neither`)
+    if (!this.maybeTokenizer)
+      throw new CambiumError('E_NOT_FOUND', `${this.folder}: expected tokenizer.json, or vocab.json and merges.txt, got neither`)
     return this.maybeTokenizer
   }
 
@@ -106,8 +108,17 @@ export class Clip {
       const rows = equalRows(batch, tokens)
       const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
       const x = this.run('vision', start, rows, injection)
-      const pooled = gatherRows(x, Tensor.from(Int32Array.from({ length: batch }, (_, b) => b * tokens), [batch], 'i32'))
-      return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weights.get('visual_projection.weight'), { dtype: 'f32' })
+      const pooled = gatherRows(
+        x,
+        Tensor.from(
+          Int32Array.from({ length: batch }, (_, b) => b * tokens),
+          [batch],
+          'i32',
+        ),
+      )
+      return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weights.get('visual_projection.weight'), {
+        dtype: 'f32',
+      })
     })
   }
 

@@ -23,7 +23,12 @@ export interface TextBatch {
 }
 
 /** @throws E_TOKENS for an empty list or a text without an end token, E_TEXT_LENGTH for one beyond the context */
-export function textBatch(texts: readonly (readonly number[])[], context: number, eosTokenId: number, options: TextOptions = {}): TextBatch {
+export function textBatch(
+  texts: readonly (readonly number[])[],
+  context: number,
+  eosTokenId: number,
+  options: TextOptions = {},
+): TextBatch {
   const { dedupe = true, cut = true } = options
   if (texts.length === 0) throw new CambiumError('E_TOKENS', 'texts: expected at least one text, got none')
   const unique: (readonly number[])[] = []

@@ -9,6 +9,11 @@ export interface LinearWeights {
 }
 
 /** x Wᵀ + bias with the epilogue of {@link linear}. */
-export function linearLayer(x: Tensor, { weight, bias }: LinearWeights, dtype: FloatDType, options: Omit<LinearOptions, 'bias' | 'dtype'> = {}): Tensor {
+export function linearLayer(
+  x: Tensor,
+  { weight, bias }: LinearWeights,
+  dtype: FloatDType,
+  options: Omit<LinearOptions, 'bias' | 'dtype'> = {},
+): Tensor {
   return linear(x, weight, { ...options, bias, dtype })
 }

@@ -33,7 +33,13 @@ function close(z: Tensor, weights: LinearWeights, residual: Tensor, rows: TokenR
 }
 
 /** x [M, D] f32 -> [M, D] f32. */
-export function transformerBlock(x: Tensor, weights: BlockWeights, options: BlockOptions, rows: TokenRows, injection?: LayerInjection): Tensor {
+export function transformerBlock(
+  x: Tensor,
+  weights: BlockWeights,
+  options: BlockOptions,
+  rows: TokenRows,
+  injection?: LayerInjection,
+): Tensor {
   const { heads, causal, eps, activation, dtype } = options
   const attended = scope(() => {
     const qkv = linearLayer(norm(x, weights.norm1, eps, dtype), weights.qkv, dtype)

@@ -22,7 +22,13 @@ export class InfoNceLoss implements Objective {
 
   loss(image: Tensor, text: Tensor, labels: Tensor): Tensor {
     const count = labels.count
-    const own = this.options.multiPositive ? labels : Tensor.from(Int32Array.from({ length: count }, (_, i) => i), [count], 'i32')
+    const own = this.options.multiPositive
+      ? labels
+      : Tensor.from(
+          Int32Array.from({ length: count }, (_, i) => i),
+          [count],
+          'i32',
+        )
     return contrastive(l2Normalize(image), l2Normalize(text), { labels: own, scale: this.logitScale, logScale: true })
   }
 }

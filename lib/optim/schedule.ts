@@ -15,7 +15,8 @@ export interface ScheduleOptions {
  */
 export function cosineWarmup({ lr, steps, warmup = 0, minLr = 0 }: ScheduleOptions): (step: number) => number {
   if (!(lr > 0 && Number.isFinite(lr))) throw new CambiumError('E_OPTION', `lr: expected a positive number, got ${lr}`)
-  if (!(warmup >= 0 && minLr >= 0 && minLr <= lr)) throw new CambiumError('E_OPTION', `schedule: expected warmup >= 0 and 0 <= minLr <= lr, got ${warmup} and ${minLr}`)
+  if (!(warmup >= 0 && minLr >= 0 && minLr <= lr))
+    throw new CambiumError('E_OPTION', `schedule: expected warmup >= 0 and 0 <= minLr <= lr, got ${warmup} and ${minLr}`)
   return (step) => {
     if (step < warmup) return (lr * (step + 1)) / warmup
     const progress = Math.min(1, (step - warmup) / Math.max(1, steps - warmup))

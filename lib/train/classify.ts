@@ -1,6 +1,6 @@
 // Zero-shot classification of a few images (Radford et al. 2021): the call that programs make.
 import { Dataset } from '../data/dataset.js'
-import { imageName, type ImageSource } from '../data/decode.js'
+import { type ImageSource, imageName } from '../data/decode.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { classHead, DEFAULT_TEMPLATES, encodeImages, similarities } from './features.js'
@@ -25,7 +25,12 @@ export interface Classification {
  * @param images paths or encoded images
  * @throws E_IMAGE for an image that cannot be decoded, E_DATA without labels, E_TEMPLATE
  */
-export async function classify(clip: Clip, images: readonly ImageSource[], labels: readonly string[], options: ClassifyOptions = {}): Promise<Classification[]> {
+export async function classify(
+  clip: Clip,
+  images: readonly ImageSource[],
+  labels: readonly string[],
+  options: ClassifyOptions = {},
+): Promise<Classification[]> {
   if (images.length === 0) return []
   const { templates = DEFAULT_TEMPLATES, injection, ...rest } = options
   const data = new Dataset(images.map((image, i) => ({ id: `${i} ${imageName(image)}`, image })))

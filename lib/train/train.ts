@@ -13,9 +13,9 @@ import type { Clip } from '../models/clip.js'
 import type { TextOptions } from '../models/text-batch.js'
 import { native } from '../native.js'
 import type { Objective } from '../objectives/objective.js'
+import { concatRows } from '../ops.js'
 import { AdamW } from '../optim/adamw.js'
 import { cosineWarmup, defaultMomentum } from '../optim/schedule.js'
-import { concatRows } from '../ops.js'
 import { backward, recompute, step, synchronize, Tensor } from '../tensor.js'
 import type { TrainEvent } from './events.js'
 
@@ -75,7 +75,20 @@ export class Trainer {
     readonly clip: Clip,
     readonly options: TrainerOptions,
   ) {
-    const { method, objective, data, epochs, batch, accumulate = 1, lr = 5e-4, minLr = 1e-6, weightDecay = 0, clipNorm = 1, ema = true, seed = 0 } = options
+    const {
+      method,
+      objective,
+      data,
+      epochs,
+      batch,
+      accumulate = 1,
+      lr = 5e-4,
+      minLr = 1e-6,
+      weightDecay = 0,
+      clipNorm = 1,
+      ema = true,
+      seed = 0,
+    } = options
     const positive = (name: string, value: number) => {
       if (!Number.isInteger(value) || value < 1) throw new CambiumError('E_OPTION', `${name}: expected a positive integer, got ${value}`)
     }
@@ -83,18 +96,35 @@ export class Trainer {
     positive('batch', batch)
     positive('accumulate', accumulate)
     if (batch % accumulate !== 0) throw new CambiumError('E_OPTION', `accumulate: expected a divisor of batch ${batch}, got ${accumulate}`)
-    if (data.length < batch) throw new CambiumError('E_OPTION', `batch: expected at most the ${data.length} images of the training set, got ${batch}`)
+    if (data.length < batch)
+      throw new CambiumError('E_OPTION', `batch: expected at most the ${data.length} images of the training set, got ${batch}`)
     this.stepsPerEpoch = Math.floor(data.length / batch)
     this.steps = epochs * this.stepsPerEpoch
     const warmup = options.warmup ?? Math.min(500, Math.floor(this.steps / 10))
     this.rate = cosineWarmup({ lr, steps: this.steps, warmup, minLr: Math.min(minLr, lr) })
-    if (typeof ema === 'number' && !(ema >= 0 && ema <= 1)) throw new CambiumError('E_OPTION', `ema: expected a momentum in [0, 1], got ${ema}`)
+    if (typeof ema === 'number' && !(ema >= 0 && ema <= 1))
+      throw new CambiumError('E_OPTION', `ema: expected a momentum in [0, 1], got ${ema}`)
     this.momentum = ema === false ? undefined : ema === true ? defaultMomentum(this.steps) : ema
     const parameters = [...method.parameters, ...objective.parameters.filter((p) => !method.parameters.includes(p))]
     this.optimizer = new AdamW(parameters, { weightDecay, clipNorm, decays: (p) => method.decays(p), average: this.momentum !== undefined })
     this.settings = {
-      method: method.name, epochs, batch, accumulate, lr, warmup, minLr, weightDecay, clipNorm, momentum: this.momentum, seed, images: data.length,
-      augment: options.augment ?? TRAIN_CROP, text: options.text ?? {}, dtype: clip.dtype, skipBroken: options.skipBroken ?? false, exif: options.exif ?? false,
+      method: method.name,
+      epochs,
+      batch,
+      accumulate,
+      lr,
+      warmup,
+      minLr,
+      weightDecay,
+      clipNorm,
+      momentum: this.momentum,
+      seed,
+      images: data.length,
+      augment: options.augment ?? TRAIN_CROP,
+      text: options.text ?? {},
+      dtype: clip.dtype,
+      skipBroken: options.skipBroken ?? false,
+      exif: options.exif ?? false,
       trainable: parameters.map((p) => p.name).length,
     }
   }
@@ -122,7 +152,16 @@ export class Trainer {
     const every = this.options.checkpointEvery ?? this.stepsPerEpoch
     const save = async () => {
       if (!this.options.out) return
-      const state = { cambium: VERSION, level: native.backendInfo().level, base, settings: this.settings, step: done, steps: this.steps, cursor, skipped }
+      const state = {
+        cambium: VERSION,
+        level: native.backendInfo().level,
+        base,
+        settings: this.settings,
+        step: done,
+        steps: this.steps,
+        cursor,
+        skipped,
+      }
       await writeRunState(this.options.out, state, this.optimizer.state())
     }
     let reported = performance.now()
@@ -135,7 +174,11 @@ export class Trainer {
         // Reading the step before this one is done while this one runs: two are in flight.
         const value = await loss
         const gradientNorm = Math.sqrt(await norm2)
-        if (!Number.isFinite(value)) throw new CambiumError('E_NAN', `train: expected a finite loss, got ${value} at step ${done + 1}; the last checkpoint is from step ${written}`)
+        if (!Number.isFinite(value))
+          throw new CambiumError(
+            'E_NAN',
+            `train: expected a finite loss, got ${value} at step ${done + 1}; the last checkpoint is from step ${written}`,
+          )
         done++
         cursor = batch.next
         skipped = (saved?.skipped ?? 0) + batch.skipped
@@ -157,7 +200,13 @@ export class Trainer {
       await save()
       yield { type: 'checkpoint', step: done, folder: this.options.out }
     }
-    yield { type: 'end', step: done, reason: aborted ? 'aborted' : 'done', seconds: (performance.now() - began) / 1000, peakBytes: native.memory().peak }
+    yield {
+      type: 'end',
+      step: done,
+      reason: aborted ? 'aborted' : 'done',
+      seconds: (performance.now() - began) / 1000,
+      peakBytes: native.memory().peak,
+    }
   }
 
   dispose(): void {
@@ -167,9 +216,18 @@ export class Trainer {
   private batches(start: Cursor): AsyncGenerator<Batch> {
     const { data, batch, seed = 0, augment = TRAIN_CROP, skipBroken, exif, epochs } = this.options
     return batches(data, {
-      batchSize: batch, preprocessor: this.clip.preprocessor, augment: augment || undefined, texts: 'random', shuffle: true, seed,
+      batchSize: batch,
+      preprocessor: this.clip.preprocessor,
+      augment: augment || undefined,
+      texts: 'random',
+      shuffle: true,
+      seed,
       // Broken images make an epoch shorter; the schedule's number of steps holds.
-      epochs: skipBroken ? Number.POSITIVE_INFINITY : epochs, start, dropLast: true, skipBroken, exif,
+      epochs: skipBroken ? Number.POSITIVE_INFINITY : epochs,
+      start,
+      dropLast: true,
+      skipBroken,
+      exif,
     })
   }
 
@@ -208,4 +266,3 @@ export class Trainer {
     return saved
   }
 }
-

@@ -78,7 +78,12 @@ describe.each(CASES)('R-Adapter on %s %s', (shape, model) => {
     const merged = await merge(clip, adapter, { alpha: 0.5 })
     const pixels = () => Tensor.from(want.get('pixels'), want.shape('pixels'))
     const view = await adapter.at(0.5)
-    const [mi, mt, ui, ut] = scope(() => [merged.encodeImage(pixels()), merged.encodeText(want.ids()), clip.encodeImage(pixels(), view), clip.encodeText(want.ids(), view)])
+    const [mi, mt, ui, ut] = scope(() => [
+      merged.encodeImage(pixels()),
+      merged.encodeText(want.ids()),
+      clip.encodeImage(pixels(), view),
+      clip.encodeText(want.ids(), view),
+    ])
     expect(relativeError([await mi.floats(), want.get('merged_image_features')])).toBeLessThan(1e-5)
     expect(relativeError([await mt.floats(), want.get('merged_text_features')])).toBeLessThan(1e-5)
     expect(relativeError([await ui.floats(), await mi.floats()])).toBeLessThan(1e-5)
@@ -97,7 +102,8 @@ describe.each(CASES)('R-Adapter on %s %s', (shape, model) => {
     const reference = [want.get('image_features'), want.get('text_features')]
     expect(relativeError([await image.floats(), reference[0]], [await text.floats(), reference[1]])).toBeLessThan(1.2 * features)
     const pairs: [Float32Array, Float32Array][] = []
-    for (const p of adapter.parameters) pairs.push([await (p.gradient as Tensor).floats(), want.get(`gradient.${p.name.replace(/\.w$/, '')}`)])
+    for (const p of adapter.parameters)
+      pairs.push([await (p.gradient as Tensor).floats(), want.get(`gradient.${p.name.replace(/\.w$/, '')}`)])
     expect(relativeError(...pairs)).toBeLessThan(1.2 * gradients)
     clip.dispose()
   })

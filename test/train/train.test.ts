@@ -27,7 +27,16 @@ type Settings = Partial<TrainerOptions> & { adapter?: RAdapterOptions; stopAfter
 /** Trains a fresh adapter; returns its events, final factors and averages. */
 async function train({ adapter: options = { drop: 0.3 }, stopAfter, ...settings }: Settings = {}, run: RunOptions = {}) {
   const adapter = new RAdapter(clip, options)
-  const trainer = new Trainer(clip, { method: adapter, objective: new MpmNceLoss(), data, epochs: 2, batch: 8, lr: 1e-3, seed: 3, ...settings })
+  const trainer = new Trainer(clip, {
+    method: adapter,
+    objective: new MpmNceLoss(),
+    data,
+    epochs: 2,
+    batch: 8,
+    lr: 1e-3,
+    seed: 3,
+    ...settings,
+  })
   const abort = new AbortController()
   const events: TrainEvent[] = []
   for await (const event of trainer.run({ signal: abort.signal, ...run })) {
