@@ -85,14 +85,14 @@ test('k micro-batches of B/k are a batch of B, with dropping on', async () => {
   const settings = { epochs: 1, adapter: { drop: 0.5 } }
   const [whole, parts] = [await train(settings), await train({ ...settings, accumulate: 4 })]
   expect(relativeError([losses(parts.events), losses(whole.events)])).toBeLessThan(1e-6)
-  whole.factors.forEach((factor, i) => expect(relativeError([parts.factors[i], factor])).toBeLessThan(1e-3))
+  for (const [i, factor] of whole.factors.entries()) expect(relativeError([parts.factors[i], factor])).toBeLessThan(1e-3)
 })
 
 test('equal prompts once and cut text are exact', async () => {
   const settings = { epochs: 1, adapter: { drop: 0 } }
   const [saving, plain] = [await train(settings), await train({ ...settings, text: { dedupe: false, cut: false } })]
   expect(relativeError([losses(saving.events), losses(plain.events)])).toBeLessThan(1e-6)
-  saving.factors.forEach((factor, i) => expect(relativeError([factor, plain.factors[i]])).toBeLessThan(1e-3))
+  for (const [i, factor] of saving.factors.entries()) expect(relativeError([factor, plain.factors[i]])).toBeLessThan(1e-3)
 })
 
 test.each([
