@@ -81,6 +81,8 @@ export class ImagePreprocessor {
     const type = fields.get('image_processor_type') ?? fields.get('feature_extractor_type')
     const isClip = type === undefined || /^(CLIP|Bit)/.test(String(type)) // Bit: DINOv2's processor, of the same steps
     const normalize = fields.boolean('do_normalize', true)
+    const std = normalize ? fields.numbers('image_std', isClip ? CLIP_STD : [0.5, 0.5, 0.5]) : [1, 1, 1]
+    if (!std.every((value) => value > 0)) fail('E_CONFIG', `${where}image_std`, 'positive numbers', std)
     return new ImagePreprocessor(
       fields.boolean('do_resize', true) ? parseResize(fields.get('size') ?? 224, isClip, `${where}size`) : { kind: 'none' },
       fields.boolean('do_center_crop', isClip) ? parseCrop(fields.get('crop_size') ?? 224, `${where}crop_size`) : undefined,
@@ -89,7 +91,7 @@ export class ImagePreprocessor {
         resample: parseResample(fields.get('resample') ?? (isClip ? 3 : 2), `${where}resample`),
         rescale: fields.boolean('do_rescale', true) ? fields.number('rescale_factor', 1 / 255) : 1,
         mean: triple(normalize ? fields.numbers('image_mean', isClip ? CLIP_MEAN : [0.5, 0.5, 0.5]) : [0, 0, 0]),
-        std: triple(normalize ? fields.numbers('image_std', isClip ? CLIP_STD : [0.5, 0.5, 0.5]) : [1, 1, 1]),
+        std: triple(std),
       },
     )
   }
@@ -97,6 +99,37 @@ export class ImagePreprocessor {
   /** Width and height of what comes out; undefined when it depends on the image. */
   get outputSize(): [number, number] | undefined {
     return this.crop ?? (this.resize.kind === 'exact' ? [this.resize.width, this.resize.height] : undefined)
+  }
+
+  /** The same steps for another output size; what surrounds the crop keeps its share (DINOv2's 256 around 224). */
+  withSize(size: number): ImagePreprocessor {
+    const { resize, crop } = this
+    const scaled = resize.kind === 'shortest' ? { ...resize, edge: Math.round((resize.edge * size) / (crop?.[0] ?? resize.edge)) } : resize
+    const exact: Resize = resize.kind === 'exact' && crop === undefined ? { kind: 'exact', width: size, height: size } : scaled
+    return new ImagePreprocessor(exact, crop === undefined ? undefined : [size, size], this.cropRule, this.pixels)
+  }
+
+  /** preprocessor_config.json of these steps, as transformers reads it. */
+  toJson(): JsonObject {
+    const { resize, crop, pixels } = this
+    const size =
+      resize.kind === 'exact'
+        ? { height: resize.height, width: resize.width }
+        : { shortest_edge: resize.kind === 'shortest' ? resize.edge : 224 }
+    return {
+      image_processor_type: 'CLIPImageProcessor',
+      do_convert_rgb: true,
+      do_resize: resize.kind !== 'none',
+      size,
+      resample: RESAMPLES.indexOf(pixels.resample),
+      do_center_crop: crop !== undefined,
+      ...(crop === undefined ? {} : { crop_size: { height: crop[1], width: crop[0] } }),
+      do_rescale: pixels.rescale !== 1,
+      rescale_factor: pixels.rescale,
+      do_normalize: true,
+      image_mean: pixels.mean,
+      image_std: pixels.std,
+    }
   }
 
   /** The plan of evaluation for an image of `width` x `height` pixels. */

@@ -70,9 +70,33 @@ describe('the forms of the file', () => {
     ['resample 6', { resample: 6 }, 'E_UNSUPPORTED'],
     ['a size of 0', { size: 0 }, 'E_CONFIG'],
     ['a fraction', { crop_size: 1.5 }, 'E_CONFIG'],
+    ['no deviation', { image_std: [1, 0, 1] }, 'E_CONFIG'],
     ['two means', { image_mean: [1, 2] }, 'E_CONFIG'],
     ['a flag as text', { do_resize: 'yes' }, 'E_CONFIG'],
   ])('%s is refused', (_, more, code) => expect(() => file(more)).toThrow(expect.objectContaining({ code })))
+})
+
+describe('another size, and back to the file', () => {
+  const dino = file({ size: { shortest_edge: 256 }, crop_size: 224, image_mean: [0.1, 0.2, 0.3], image_std: [0.4, 0.5, 0.6], resample: 1 })
+  test('the share of the crop stays', () => {
+    expect(dino.withSize(112).plan(256, 512)).toEqual({ ...dino.plan(256, 512), resize: [128, 256], crop: [8, 72, 112, 112] })
+    expect(clip.withSize(64).plan(640, 480)).toEqual(ImagePreprocessor.clip(64).plan(640, 480))
+    expect(
+      file({ size: { height: 7, width: 9 }, do_center_crop: false })
+        .withSize(5)
+        .plan(100, 50).resize,
+    ).toEqual([5, 5])
+  })
+  test.each<[string, ImagePreprocessor]>([
+    ['CLIP', clip],
+    ['DINOv2', dino],
+    ['no crop', file({ size: { height: 7, width: 9 }, do_center_crop: false })],
+    ['no resize', file({ do_resize: false, crop_size: 8 })],
+    ['no arithmetic', file({ do_normalize: false, do_rescale: false })],
+  ])('%s reads back as it was written', (_, preprocessor) => {
+    const again = ImagePreprocessor.fromJson(JSON.parse(JSON.stringify(preprocessor.toJson())))
+    expect(again.plan(100, 50)).toEqual(preprocessor.plan(100, 50))
+  })
 })
 
 describe('centre crops', () => {
