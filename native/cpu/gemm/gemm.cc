@@ -15,8 +15,8 @@ constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of
 constexpr int64_t kMostK = 4096;               // longer sums are cut, so that panels stay in the L2 cache
 constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for this many results at once
 constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
-constexpr int kBlockRows = 112, kTailRows = 28, kFewTasks = 16, kLeastColumnPanels = 4;
-constexpr int kMostBlockFloats = 256 * 32;     // results of a block of rows with one panel of B
+constexpr int kBlockRows = 112, kBlockPanels = 8, kTailRows = 28, kFewTasks = 16, kLeastColumnPanels = 4;
+constexpr int kMostTile = 32 * 32;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -36,7 +36,7 @@ struct Cut {
   Cut(const MicroKernel& m, int64_t rows, int64_t columns, int64_t k)
       : row_panels(divide_up(rows, m.mr)), column_panels(divide_up(columns, m.nr)) {
     const int64_t fitting = larger(1, kBlockBytesA / int64_t(a_panel_bytes(m, k)));
-    big = smaller(fitting, larger(kBlockRows, 8 * m.mr * (m.k_step == 0)) / m.mr);
+    big = smaller(fitting, larger(kBlockRows / m.mr, kBlockPanels));
     small = smaller(big, larger(1, kTailRows / m.mr));
     big_blocks = row_panels * 7 / 8 / big;
     blocks = big_blocks + divide_up(row_panels - big_blocks * big, small);
@@ -101,28 +101,23 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
   const int64_t block = task / cut.groups, group = task % cut.groups;
   const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1);
   const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k), tile = int64_t(m.mr) * m.nr;
-  const int64_t step = m.k_step > 0 && end - first > 1 ? m.k_step : depth;
-  const int64_t a_unit = m.mr * int64_t(element_size(m.type)), b_unit = m.nr * int64_t(element_size(m.type));
-  const int64_t end_row = p.row0 + p.rows;
+  const int64_t end_row = p.row0 + p.rows, end_panel = smaller((group + 1) * cut.group, cut.column_panels);
   const char* const a = packed_block_a(p, cut, block);
   if (!a) return;
-  alignas(64) float results[kMostBlockFloats];
+  alignas(64) float on_stack[kMostTile];
   if (m.enter) m.enter();
-  for (int64_t j = group * cut.group; j < smaller((group + 1) * cut.group, cut.column_panels); ++j) {
+  for (int64_t j = group * cut.group; j < end_panel; ++j) {
     const int64_t column = j * m.nr;
     const int columns = int(smaller(m.nr, p.call.n - column));
     const auto run = 2 * columns <= m.nr ? m.run_half : m.run;
-    for (int64_t k = 0; k < depth; k += step) {
-      const bool finished = p.last && k + step >= depth;
-      for (int64_t i = first; i < end; ++i) {
-        const int64_t row = p.row0 + i * m.mr;
-        const int rows = int(smaller(m.mr, end_row - row));
-        float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * tile : results + (i - first) * tile;
-        if (finished) prefetch_tile(p.call, row, rows, column, columns);
-        run(smaller(step, depth - k), a + (i - first) * a_stride + k * a_unit, p.b + j * p.b_stride + k * b_unit, acc,
-            !p.first || k > 0);
-        if (finished) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
-      }
+    const char* const b = p.b + j * p.b_stride;
+    for (int64_t i = first; i < end; ++i) {
+      const int64_t row = p.row0 + i * m.mr;
+      const int rows = int(smaller(m.mr, end_row - row));
+      float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * tile : on_stack;
+      if (p.last) prefetch_tile(p.call, row, rows, column, columns);
+      run(depth, a + (i - first) * a_stride, b, acc, !p.first);
+      if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
     }
   }
   if (m.leave) m.leave();

@@ -21,7 +21,6 @@ struct MatrixView {
 struct MicroKernel {
   const char* name;
   int mr, nr, k_unit;
-  int k_step;    // how much of k to run at a time so that the B panel stays in the L1 cache over several A panels; 0: all
   Element type;  // element of the packed panels: f32, or bf16 for the dot-product kernels (k_unit 2, amx 32)
   void (*run)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);  // k: padded_k
   // The same when at most nr / 2 columns are wanted: the other half of acc (ld still nr) is left as it was.

@@ -122,7 +122,7 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
   pack_panel(columns_of(v), int(columns), k, panel, pack_tile_b);
 }
 
-const MicroKernel kKernel = {"amx bf16", kRows, kColumns, kBlockK, 0, Element::bf16, run, run_half, pack_a, pack_b,
+const MicroKernel kKernel = {"amx bf16", kRows, kColumns, kBlockK, Element::bf16, run, run_half, pack_a, pack_b,
                              enter, leave};
 
 }  // namespace

@@ -6,7 +6,7 @@ namespace cambium {
 namespace CAMBIUM_LEVEL {
 namespace {
 
-constexpr int kRows = 14, kColumns = 32, kStep = 256;
+constexpr int kRows = 14, kColumns = 32;
 
 template <int V>
 void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate) {
@@ -58,7 +58,7 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
   pack_lanes<kColumns, 16>(shifted(s, 16, 0), columns > 16 ? int(columns - 16) : 0, k, p + 16);
 }
 
-const MicroKernel kKernel = {"avx512_bf16 dot", kRows, kColumns, 2, kStep, Element::bf16, run<2>, run<1>, pack_a, pack_b,
+const MicroKernel kKernel = {"avx512_bf16 dot", kRows, kColumns, 2, Element::bf16, run<2>, run<1>, pack_a, pack_b,
                              nullptr, nullptr};
 
 }  // namespace

@@ -7,11 +7,11 @@ namespace CAMBIUM_LEVEL {
 namespace {
 
 #if CAMBIUM_WIDTH == 16
-constexpr int kRows = 14, kColumns = 32, kStep = 128;
+constexpr int kRows = 14, kColumns = 32;
 #elif CAMBIUM_WIDTH == 8
-constexpr int kRows = 6, kColumns = 16, kStep = 256;
+constexpr int kRows = 6, kColumns = 16;
 #else
-constexpr int kRows = 6, kColumns = 8, kStep = 256;
+constexpr int kRows = 6, kColumns = 8;
 #endif
 
 // V vectors of columns of a panel that is kColumns wide.
@@ -44,9 +44,9 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
 #define CAMBIUM_TEXT(x) #x
 #define CAMBIUM_NAME(level, suffix) CAMBIUM_TEXT(level) suffix
 
-const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, kStep, Element::f32, run<kColumns / W>,
+const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32, run<kColumns / W>,
                             run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>, nullptr, nullptr};
-const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, kStep, Element::f32,
+const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
                               run<kColumns / W>, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
                               pack_b_f32<kColumns, true>, nullptr, nullptr};
 
