@@ -67,7 +67,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const trainable = shape.method === 'full' ? parameters : sum(towers.map(({ tower }) => adapterParameters(tower, shape.rank)))
   const parts = {
     weights: weightBytes(shape, inLayers, embeddings),
-    optimizer: trainable * 4 * (shape.ema === false ? 4 : 5) + (shape.method === 'full' ? 0 : trainable * packedBytes(shape)),
+    optimizer: optimizerBytes(shape, trainable),
     activations: sum(towers.map((t) => activationBytes(shape, t))) + 4 * batch ** 2 + 8 * 4 * batch * config.projectionDim,
     data:
       ((shape.prefetch ?? 2) + 1) * micro * 3 * config.vision.imageSize ** 2 * 4 +
@@ -128,6 +128,12 @@ const packedBytes = ({ dtype }: TrainingShape): number => 2 * bytesOf(dtype)
 function weightBytes(shape: TrainingShape, inLayers: number, embeddings: number): number {
   const stored = shape.method === 'full' ? 4 : bytesOf(shape.dtype)
   return inLayers * (stored + packedBytes(shape)) + embeddings * stored
+}
+
+/** Gradient, two moments and the average in f32; an adapter's own f32 values and packed copies too (weights are counted apart). */
+function optimizerBytes(shape: TrainingShape, trainable: number): number {
+  const states = shape.ema === false ? 3 : 4
+  return trainable * (4 * states + (shape.method === 'full' ? 0 : 4 + packedBytes(shape)))
 }
 
 /** What a block keeps for backward, per token; and what is alive at once beside it while one block is worked on. */
