@@ -1,7 +1,6 @@
 // The public API and nothing else.
 export { type AdapterInfo, loadAdapter, saveAdapter } from './checkpoint/adapter-file.js'
 export { type MergeOptions, merge } from './checkpoint/merge.js'
-export type { SaveOptions } from './checkpoint/save-clip.js'
 export { batches } from './data/batches.js'
 export { Dataset, type DatasetOptions, type Sample } from './data/dataset.js'
 export type { ImageSource } from './data/decode.js'
@@ -14,6 +13,7 @@ export type { Injection, LayerInjection, Method, SerialMap, TokenRows, Tower, Vi
 export { FullFineTuning, type FullFineTuningOptions } from './methods/full-fine-tuning.js'
 export { RAdapter, type RAdapterOptions } from './methods/r-adapter.js'
 export { Clip, type ClipOptions, defaultDtype } from './models/clip.js'
+export type { SaveOptions } from './models/save-clip.js'
 export type { TextOptions } from './models/text-batch.js'
 export { InfoNceLoss, type InfoNceOptions } from './objectives/info-nce.js'
 export { MpmNceLoss, type MpmNceOptions } from './objectives/mpm-nce.js'

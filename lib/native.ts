@@ -139,6 +139,7 @@ function load(): Native {
   try {
     return (override ? require(override) : (require('node-gyp-build') as (folder: string) => unknown)(root)) as Native
   } catch (cause) {
+    if ((cause as { code?: unknown }).code === 'E_CPU') throw new CambiumError('E_CPU', (cause as Error).message, { cause })
     const built = join(root, 'build/Release/cambium.node')
     const found = override ?? (existsSync(built) ? built : `${join(root, 'prebuilds')} and ${built}`)
     throw new CambiumError(

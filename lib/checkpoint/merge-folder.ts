@@ -1,8 +1,8 @@
 /** Merging from folder to folder, as the command line does it. */
 import { Clip } from '../models/clip.js'
+import type { SaveOptions } from '../models/save-clip.js'
 import { loadAdapter } from './adapter-file.js'
 import { merge } from './merge.js'
-import type { SaveOptions } from './save-clip.js'
 
 export interface MergeFolderOptions {
   /** Folder of the CLIP that the adapter was trained on. */

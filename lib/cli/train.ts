@@ -15,7 +15,7 @@ Examples:
   cambium train --model clip-vit-base-patch16 --data photos/train --val photos/val --out runs/photos \\
     --test photos=photos/test --ood sketches=sketches/test --templates 'a photo of a {}.'
   cambium train --model clip-vit-base-patch16 --data photos --out runs/few --shots 16 --rank 4 --epochs 50
-  cambium train --model clip-vit-base-patch16 --data captions.jsonl --out runs/captions --epsilon 0 --alpha 0.8
+  cambium train --model clip-vit-base-patch16 --data captions.jsonl --out runs/captions --captions flickr=flickr/test.jsonl
   cambium train --config run.yaml --resume
 
 DATA is a folder with a folder of images for each class, or a .csv or .jsonl table with columns image and caption or label.
@@ -46,9 +46,13 @@ export function trainCommand(exit: (code: number) => void): Command {
     .option('--ema <momentum>', 'momentum of the average of the adapters (default: by length of the run)', numeric)
     .option('--no-ema', 'keep no average')
     .option('--margin <m>', 'MPM-NCE: added to the cosine of negatives (default: 0.05)', numeric)
-    .option('--epsilon <e>', 'MPM-NCE: target mass of the negatives (default: 0.02)', numeric)
+    .option('--epsilon <e>', 'MPM-NCE: target mass of the negatives (default: 0.02; with captions 0)', numeric)
     .option('--tau <t>', 'MPM-NCE: temperature (default: 0.01)', numeric)
-    .option('--alpha <a>', 'scale of the adapter in the merged model (default: chosen on validation; 0.5 without)', numeric)
+    .option(
+      '--alpha <a>',
+      'scale of the adapter in the merged model (default: chosen on validation; without 0.5, with captions 0.8)',
+      numeric,
+    )
     .option('--alphas <list>', 'what is tried on validation, such as 0,0.5,1 (default: 0 to 1 by 0.1)', numbers)
     .option('--val <path>', 'validation set; it chooses alpha')
     .option('--val-fraction <share>', 'share of DATA set apart for it otherwise (default: 0.1; 0: none)', numeric)
@@ -136,6 +140,7 @@ function describe(report: FineTuneReport): string {
   const lines: string[] = []
   if (report.results.length > 0) lines.push(resultsTable(report.results), '')
   lines.push(`${report.steps} steps in ${report.seconds.toFixed(1)} s, peak memory ${formatBytes(report.peakBytes)}`)
+  if (report.skipped > 0) lines.push(`${report.skipped} broken images left out`)
   if (report.alpha) lines.push(`alpha ${report.alpha.value} (${report.alpha.by})`)
   for (const [what, folder] of Object.entries(report.files)) lines.push(`${what}: ${folder}`)
   return lines.join('\n')

@@ -1,5 +1,5 @@
 // CLIP (Radford et al. 2021): two towers of pre-norm blocks, config + weights -> features.
-import { type SaveOptions, saveClip } from '../checkpoint/save-clip.js'
+
 import { CambiumError } from '../errors.js'
 import { loadPreprocessor, openClipFolder } from '../formats/clip-files.js'
 import type { ClipConfig, HiddenAct, TowerConfig } from '../formats/hf-config.js'
@@ -13,6 +13,7 @@ import { type BlockOptions, type BlockWeights, transformerBlock } from '../nn/tr
 import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
 import { type Parameter, scope, Tensor } from '../tensor.js'
 import { interpolatePositions } from './position-grid.js'
+import { type SaveOptions, saveClip } from './save-clip.js'
 import { type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
 

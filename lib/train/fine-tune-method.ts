@@ -21,7 +21,7 @@ export interface MethodOptions {
   dropBy?: 'adapter' | 'token'
   scale?: number
   seed?: number
-  /** Of MPM-NCE: δ 0.05, ε 0.02, τ 0.01. */
+  /** Of MPM-NCE: δ 0.05, ε 0.02 (the command line: 0 for captions), τ 0.01. */
   margin?: number
   epsilon?: number
   temperature?: number

@@ -5,10 +5,10 @@
 import { join } from 'node:path'
 import { saveAdapter } from '../checkpoint/adapter-file.js'
 import { merge } from '../checkpoint/merge.js'
-import type { SaveOptions } from '../checkpoint/save-clip.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { RAdapter } from '../methods/r-adapter.js'
 import { Clip } from '../models/clip.js'
+import type { SaveOptions } from '../models/save-clip.js'
 import { type FloatDType, native } from '../native.js'
 import type { TrainingEstimate } from './estimate.js'
 import type { Evaluation, EvaluationProgress } from './evaluate.js'
@@ -35,7 +35,7 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions {
   weightDecay?: number
   clipNorm?: number
   ema?: boolean | number
-  /** α of the merged model; default: chosen on validation, 0.5 without validation (R-Adapter's paper). */
+  /** α of the merged model; default: chosen on validation; without, the paper's 0.5 for classes and 0.8 for captions. */
   alpha?: number
   /** The α that are tried on validation. Default 0, 0.1, …, 1. */
   alphas?: readonly number[]
@@ -81,6 +81,8 @@ export interface FineTuneReport {
   /** False when the run was stopped; it can be resumed and there is nothing else here. */
   readonly done: boolean
   readonly steps: number
+  /** Broken images left out in training, each time they came up. */
+  readonly skipped: number
   readonly alpha?: { readonly value: number; readonly by: 'validation' | 'option' | 'default'; readonly tried?: Choice['tried'] }
   /** Zero-shot (α = 0), the α of the merged model, and α = 1, over every set given. */
   readonly results: readonly { readonly name: string; readonly alpha: number; readonly evaluation: Evaluation }[]
@@ -100,7 +102,7 @@ export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport
     const data = await openFineTuneData(options)
     const { estimate, seconds } = await planRun(clip, data, { ...methodDefaults(options), ...options, batch: options.batch ?? 64 })
     options.onEvent?.({ type: 'plan', images: data.train.length, validation: data.validation?.data.length ?? 0, estimate, seconds })
-    const trained = await createMethod(clip, options)
+    const trained = await createMethod(clip, { ...options, epsilon: options.epsilon ?? (data.train.labelled ? undefined : 0) })
     try {
       return await run(clip, data, trained, options, estimate)
     } finally {
@@ -136,6 +138,7 @@ async function run(
       estimatedBytes: estimate.memory.total,
       done: end.reason === 'done',
       steps: end.step,
+      skipped: end.skipped,
       results: [],
       files: {},
     }
@@ -171,13 +174,15 @@ function createTrainer(clip: Clip, data: FineTuneData, { method, objective }: Tr
   })
 }
 
-async function train(trainer: Trainer, { signal, resume, onEvent }: FineTuneOptions): Promise<EndEvent> {
+async function train(trainer: Trainer, { signal, resume, onEvent }: FineTuneOptions): Promise<EndEvent & { skipped: number }> {
   let last: TrainEvent | undefined
+  let skipped = 0
   for await (const event of trainer.run({ signal, resume })) {
     onEvent?.(event)
+    if (event.type === 'step') skipped = event.skipped
     last = event
   }
-  return last as EndEvent // the last event of every run that did not throw
+  return { ...(last as EndEvent), skipped } // an end is the last event of every run that did not throw
 }
 
 /** α, files and the comparison, after training. */
@@ -205,7 +210,7 @@ async function finish(
     options.alpha === undefined && data.validation
       ? await chooseAlphaOn(clip, trained.method, data.validation, { ...evaluation, alphas: options.alphas })
       : undefined
-  const value = options.alpha ?? choice?.alpha ?? 0.5
+  const value = options.alpha ?? choice?.alpha ?? (data.train.labelled ? 0.5 : 0.8)
   onEvent?.({ type: 'alpha', alpha: value, choice })
   const files = await save(clip, trained, trainer, options, value)
   const sets = [...(data.validation ? [data.validation] : []), ...data.tests]

@@ -9,10 +9,10 @@ import type { DiskDtype } from '../formats/dtype.js'
 import { configWithDtype } from '../formats/hf-config.js'
 import type { TensorToWrite } from '../formats/safetensors-write.js'
 import { planWrites, type WeightWrite } from '../formats/weight-map.js'
-import type { Clip } from '../models/clip.js'
 import { type DType, native } from '../native.js'
 import { cast } from '../ops.js'
 import { scope, Tensor } from '../tensor.js'
+import type { Clip } from './clip.js'
 
 export interface SaveOptions {
   /** of the tensors written: as in the file they came from (default), or one for all */

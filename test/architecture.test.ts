@@ -1,0 +1,60 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join, normalize, relative, sep } from 'node:path'
+
+const root = join(__dirname, '..')
+const files = (folder: string, pattern: RegExp) =>
+  readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && pattern.test(entry.name))
+    .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
+
+/** Data flows one way (docs/architecture.md §2): a stage imports itself and stages to its left. */
+const STAGES = [
+  ['errors', 'native', 'tensor', 'ops'],
+  ['formats'],
+  ['data'],
+  ['injection', 'nn', 'models'],
+  ['methods', 'objectives', 'optim'],
+  ['checkpoint'],
+  ['train'],
+  ['cli', 'index'],
+]
+const rank = (file: string) => {
+  const stage = normalize(file)
+    .split(sep)[1]
+    .replace(/\.(ts|js)$/, '')
+  const found = STAGES.findIndex((names) => names.includes(stage))
+  if (found < 0) throw new Error(`${file}: expected a stage of the architecture, got ${stage}`)
+  return found
+}
+
+test('a stage imports only stages to its left', () => {
+  const wrong: string[] = []
+  for (const file of files('lib', /\.ts$/)) {
+    for (const [, target] of readFileSync(join(root, file), 'utf8').matchAll(/from '(\.[^']+)'/g)) {
+      const imported = join(dirname(file), target)
+      if (rank(imported) > rank(file)) wrong.push(`${file} -> ${imported}`)
+    }
+  }
+  expect(wrong).toEqual([])
+})
+
+test('only native.ts loads the addon', () => {
+  const loaders = files('lib', /\.ts$/).filter((file) => /node-gyp-build|cambium\.node/.test(readFileSync(join(root, file), 'utf8')))
+  expect(loaders).toEqual([join('lib', 'native.ts')])
+})
+
+test('no identifier in C++ names a model or a paper', () => {
+  const wrong = files('native', /\.(cc|h)$/).filter((file) =>
+    readFileSync(join(root, file), 'utf8')
+      .replace(/\/\/.*$/gm, '')
+      .match(/\b\w*(clip_model|vit|diki|r_adapter|dinov2)\w*\b/i),
+  )
+  expect(wrong).toEqual([])
+})
+
+test('files stay small and say what they define', () => {
+  const sources = [...files('lib', /\.ts$/), ...files('native', /\.(cc|h)$/)]
+  const limit = (file: string) => (file.includes(join('native', 'cpu')) ? 600 : 400)
+  expect(sources.filter((file) => readFileSync(join(root, file), 'utf8').split('\n').length > limit(file))).toEqual([])
+  expect(sources.filter((file) => /^(utils?|helpers?|common|misc|manager)\b/.test(basename(file)))).toEqual([])
+})
