@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openDataset } from '../../lib/data/open-dataset.js'
 import { Clip } from '../../lib/models/clip.js'
@@ -104,6 +104,37 @@ test('a run that is stopped says so, leaves a checkpoint, and goes on to the sam
   expect(readFileSync(at('stopped', 'merged', 'model.safetensors')).equals(readFileSync(at('whole', 'merged', 'model.safetensors')))).toBe(
     true,
   )
+})
+
+test('captions train too: the objective has no ε, alpha is chosen by retrieval', async () => {
+  const rows = ['red', 'green', 'blue'].flatMap((name) =>
+    [0, 1, 2, 3].map((i) => JSON.stringify({ image: `${name}/${i}.png`, captions: [`${name} ${i}`, `a ${name} picture`] })),
+  )
+  writeFileSync(at('train', 'captions.jsonl'), `${rows.join('\n')}\n`)
+  const said = { name: 'said', path: at('train', 'captions.jsonl') }
+  const run = { ...settings, data: said.path, batch: 4, validationShare: 0.25, tests: [], captions: [said] }
+  const report = await fineTune({ ...run, out: at('captions') })
+  expect(report).toMatchObject({ done: true, images: { train: 9, validation: 3 }, alpha: { by: 'validation' } })
+  expect(report.results[0].evaluation).toMatchObject({
+    validation: { task: 'retrieval', images: 3 },
+    said: { task: 'retrieval', captions: 24 },
+    other: { task: 'classification' },
+  })
+  const whole = await fineTune({ ...run, out: at('captions-whole'), validationShare: 0, captions: [], ood: [] })
+  expect(whole).toMatchObject({ alpha: { value: 0.8, by: 'default' }, results: [] })
+})
+
+test('few shots train, the rest of a class validates nothing', async () => {
+  const report = await fineTune({ ...settings, out: at('shots'), shots: 2, rank: 2, batch: 3, validationShare: 0.25 })
+  expect(report.images).toEqual({ train: 6, validation: 6 })
+})
+
+test('broken images are left out and counted', async () => {
+  await tinyImages(at('broken'), ['red', 'green'], 3)
+  writeFileSync(at('broken', 'red', 'torn.png'), 'torn')
+  const broken = { ...settings, data: at('broken'), batch: 2, epochs: 1, validationShare: 0, tests: [], ood: [] }
+  await expect(fineTune({ ...broken, out: at('torn') })).rejects.toMatchObject({ code: 'E_IMAGE' })
+  expect((await fineTune({ ...broken, out: at('skipped'), skipBroken: true })).skipped).toBeGreaterThan(0)
 })
 
 test('what cannot fit is refused before anything is written', async () => {
