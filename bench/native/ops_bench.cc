@@ -1,6 +1,7 @@
 // Times op kernels of the CPU backend at the shapes of CLIP B/16 (batch 8) and prints GF/s or GB/s: medians of repeated
-// runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. With one thread the time is the CPU time of the
-// process, so that a busy machine disturbs less; with more it is wall time. Operands are random: zeros would be faster.
+// runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. With one thread the time is the CPU time of
+// the process, so that a busy machine disturbs less; with more it is wall time. Operands are random: zeros would be
+// faster.
 //   usage: ops_bench [part of a name]
 #include <algorithm>
 #include <cstdint>
@@ -47,8 +48,10 @@ std::vector<char> random_tensor(int64_t count, int32_t type) {
     const float x = float(int64_t(state >> 40) - (1 << 23)) / float(1 << 23);
     uint32_t bits;
     std::memcpy(&bits, &x, 4);
-    if (type == CB_F32) std::memcpy(&bytes[size_t(i) * 4], &x, 4);
-    else std::memcpy(&bytes[size_t(i) * 2], reinterpret_cast<char*>(&bits) + 2, 2);
+    if (type == CB_F32)
+      std::memcpy(&bytes[size_t(i) * 4], &x, 4);
+    else
+      std::memcpy(&bytes[size_t(i) * 2], reinterpret_cast<char*>(&bits) + 2, 2);
   }
   return bytes;
 }
@@ -88,11 +91,13 @@ const char* type_name(int32_t type) { return type == CB_F32 ? "f32" : "bf16"; }
 
 void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool causal, int32_t type) {
   const int64_t m = batch * n, d = heads * width;
-  const std::string name = std::string("attention ") + type_name(type) + " n=" + std::to_string(n) + " K=" + std::to_string(width) + (causal ? " causal" : "");
+  const std::string name = std::string("attention ") + type_name(type) + " n=" + std::to_string(n) +
+                           " K=" + std::to_string(width) + (causal ? " causal" : "");
   if (!wanted(name)) return;
   std::vector<int32_t> offsets;
   for (int64_t b = 0; b <= batch; ++b) offsets.push_back(int32_t(b * n));
-  auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type), dqkv = qkv;
+  auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type),
+       dqkv = qkv;
   std::vector<float> lse(size_t(heads * m));
   attention_args f{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data()};
   attention_grads g{&f, dy.data(), dqkv.data()};
@@ -110,11 +115,14 @@ void layer_norm(int64_t m, int64_t d, int32_t y_type) {
   layer_norm_args f{m, d, x.data(), CB_F32, f32(w), f32(b), 1e-5f, y.data(), y_type, mean.data(), rstd.data()};
   layer_norm_grads g{&f, y.data(), y_type, dx.data(), CB_F32, 1, nullptr, nullptr, 0, 0};
   const double element = y_type == CB_F32 ? 4 : 2;
-  report(name + " forward", double(m * d) * (4 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
-  report(name + " backward, accumulate", double(m * d) * (12 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
+  report(name + " forward", double(m * d) * (4 + element), "GB/s",
+         [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
+  report(name + " backward, accumulate", double(m * d) * (12 + element), "GB/s",
+         [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
   auto dw = w, db = w;
   g.dweight = f32(dw), g.dbias = f32(db);
-  report(name + " backward with weight", double(m * d) * (12 + element), "GB/s", [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
+  report(name + " backward with weight", double(m * d) * (12 + element), "GB/s",
+         [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
 }
 
 struct Linear {
@@ -130,7 +138,8 @@ void linear(const Linear& l) {
   if (!wanted(name)) return;
   const int32_t w_type = l.adapter ? CB_F32 : l.type;
   auto x = random_tensor(m * in, l.type), w = random_tensor(in * out, w_type), bias = random_tensor(out, CB_F32);
-  auto residual = random_tensor(m * out, CB_F32), pre = random_tensor(m * out, l.type), dw = random_tensor(in * out, CB_F32);
+  auto residual = random_tensor(m * out, CB_F32), pre = random_tensor(m * out, l.type),
+       dw = random_tensor(in * out, CB_F32);
   const int32_t y_type = l.residual ? CB_F32 : l.type;
   auto y = random_tensor(m * out, y_type), dx = random_tensor(m * in, l.type);
   CbPack forward{}, backward{};
@@ -148,7 +157,8 @@ void linear(const Linear& l) {
   const double work = 2.0 * double(m * in * out);
   const auto train = [&] { f.w_version += l.adapter ? 1 : 0; };  // the packed copies of a trained weight are rebuilt
   report(name + " forward", work, "GF/s", [&](CbContext* c) { return train(), backend().linear_forward(c, &f); });
-  report(name + " backward", l.adapter ? 2 * work : work, "GF/s", [&](CbContext* c) { return train(), backend().linear_backward(c, &g); });
+  report(name + " backward", l.adapter ? 2 * work : work, "GF/s",
+         [&](CbContext* c) { return train(), backend().linear_backward(c, &g); });
   for (CbPack* pack : {&forward, &backward}) {
     if (pack->release != nullptr) pack->release(pack->data);
   }
@@ -163,12 +173,14 @@ void contrastive(int64_t n, int64_t p) {
   const float scale = 1, dy = 1;
   float loss, dscale;
   const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
-  contrastive_args f{n, p, f32(image), f32(text), labels.data(), &scale, 0, 0.05f, 0.02f, logits.data(), rows.data(), columns.data(), &loss};
+  contrastive_args f{n,     p,     f32(image),    f32(text),   labels.data(),  &scale, 0,
+                     0.05f, 0.02f, logits.data(), rows.data(), columns.data(), &loss};
   contrastive_grads g{&f, &dy, f32(di), f32(dt), &dscale, 0, 0, 0};
-  report("contrastive n=" + std::to_string(n) + " forward+backward", 6.0 * double(n * n * p), "GF/s", [&](CbContext* c) {
-    const int status = backend().contrastive_forward(c, &f);
-    return status != CB_OK ? status : backend().contrastive_backward(c, &g);
-  });
+  report("contrastive n=" + std::to_string(n) + " forward+backward", 6.0 * double(n * n * p), "GF/s",
+         [&](CbContext* c) {
+           const int status = backend().contrastive_forward(c, &f);
+           return status != CB_OK ? status : backend().contrastive_backward(c, &g);
+         });
 }
 
 void adamw(int64_t count) {

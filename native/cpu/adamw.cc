@@ -18,12 +18,15 @@ int64_t* first_blocks(CbContext* context, int64_t parameters, const CbParameter*
 
 // f(parameter, begin, end) for the elements of one block.
 template <class F>
-CAMBIUM_INLINE void in_block(const int64_t* first, int64_t parameters, const CbParameter* list, int64_t block, const F& f) {
+CAMBIUM_INLINE void in_block(const int64_t* first, int64_t parameters, const CbParameter* list, int64_t block,
+                             const F& f) {
   int64_t low = 0, high = parameters - 1;  // the last p with first[p] <= block
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
-    if (first[middle] <= block) low = middle;
-    else high = middle - 1;
+    if (first[middle] <= block)
+      low = middle;
+    else
+      high = middle - 1;
   }
   const int64_t begin = (block - first[low]) * kTaskElements;
   f(list[low], begin, smaller(list[low].count, begin + kTaskElements));
@@ -94,10 +97,10 @@ int adamw(CbContext* context, const adamw_args* f) {
   }
   Step s;
   s.clip = set(clip);
-  s.beta1 = set(c.beta1);
-  s.beta2 = set(c.beta2);
-  s.rest1 = set(1.f - c.beta1);
-  s.rest2 = set(1.f - c.beta2);
+  s.beta1 = set(float(c.beta1));
+  s.beta2 = set(float(c.beta2));
+  s.rest1 = set(float(1.0 - c.beta1));
+  s.rest2 = set(float(1.0 - c.beta2));
   s.lr = c.schedule[0];
   s.c1 = c.schedule[1];
   s.inverse_c2 = set(1.f / c.schedule[2]);

@@ -1,13 +1,14 @@
 // attention: ragged multi-head softmax attention and its gradient. See args.h for the contract.
 //
-// One task is one head of one sample. Queries go in blocks of nr (the columns of the micro-kernel) against all keys, and
-// scores are kept transposed, Sᵀ [keys, nr]: softmax then works down columns, lane by lane, and its result already has
-// the layout of a right operand.
+// One task is one head of one sample. Queries go in blocks of nr (the columns of the micro-kernel) against all keys,
+// and scores are kept transposed, Sᵀ [keys, nr]: softmax then works down columns, lane by lane, and its result already
+// has the layout of a right operand.
 //   forward of a block:   Sᵀ = K Qᵀ;  Pᵀ = softmax;  Yᵀ = Vᵀ Pᵀ
-//   backward of a block:  Pᵀ = exp(scale·K Qᵀ − lse);  dPᵀ = V dYᵀ;  dSᵀ = Pᵀ ⊙ (dPᵀ − delta)·scale, delta = rowsum(dY ⊙ Y)
+//   backward of a block:  Pᵀ = exp(scale·K Qᵀ − lse);  dPᵀ = V dYᵀ;  dSᵀ = Pᵀ ⊙ (dPᵀ − delta)·scale, delta = rowsum(dY
+//   ⊙ Y)
 //                         dV += Pᵀ dY;  dK += dSᵀ Q;  dQᵀ = Kᵀ dSᵀ      (Dao et al. 2022, without their tiling of keys)
-// Nothing of size keys × queries is kept: a block's scores stay in cache up to some thousand tokens. Causal blocks stop at
-// their last query. Products are summed in f32 by the micro-kernel; P and dS are rounded to its operand type.
+// Nothing of size keys × queries is kept: a block's scores stay in cache up to some thousand tokens. Causal blocks stop
+// at their last query. Products are summed in f32 by the micro-kernel; P and dS are rounded to its operand type.
 //
 // Panels are cut and joined along k in multiples of k_unit, as micro-kernels allow (gemm.h).
 #include <cstdio>
@@ -71,7 +72,8 @@ int64_t b_bytes(const Shape& s, int64_t k, int64_t columns) {
 
 MatrixView view_at(MatrixView v, int64_t i, int64_t j) {
   const int64_t offset = i * v.row_stride + j * v.column_stride;
-  return {static_cast<const char*>(v.data) + offset * int64_t(element_size(v.type)), v.type, v.row_stride, v.column_stride};
+  return {static_cast<const char*>(v.data) + offset * int64_t(element_size(v.type)), v.type, v.row_stride,
+          v.column_stride};
 }
 MatrixView transposed(MatrixView v) { return {v.data, v.type, v.column_stride, v.row_stride}; }
 
@@ -94,8 +96,8 @@ const void* right_operand(const Shape& s, float* scores, int64_t keys, int64_t c
 }
 
 // out [tiles·mr][nr] = left panels (each over `panel_k`, of which the first k count) · right, for so many columns.
-void multiply_tiles(const Shape& s, int64_t rows, int64_t panel_k, int64_t k, const char* left, const void* right, float* out,
-                    int64_t columns) {
+void multiply_tiles(const Shape& s, int64_t rows, int64_t panel_k, int64_t k, const char* left, const void* right,
+                    float* out, int64_t columns) {
   const size_t bytes = a_panel_bytes(*s.kernel, panel_k);
   const auto run = columns < s.nr ? s.kernel->run_half : s.kernel->run;
   for (int64_t row = 0; row < rows; row += s.mr, left += bytes, out += s.mr * s.nr) {
@@ -106,7 +108,8 @@ void multiply_tiles(const Shape& s, int64_t rows, int64_t panel_k, int64_t k, co
 // Columns of a tile that are computed when `queries` are wanted: all, or the first half.
 int64_t columns_for(const Shape& s, int64_t queries) { return 2 * queries <= s.nr ? s.nr / 2 : s.nr; }
 
-// Writes a [K][nr] result to the rows of the block's queries: row q (rows are `stride` apart) gets column q · factor[q].
+// Writes a [K][nr] result to the rows of the block's queries: row q (rows are `stride` apart) gets column q ·
+// factor[q].
 void store_columns(const Shape& s, const float* result, const float* factor, int64_t queries, Output out, int64_t at,
                    int64_t stride) {
   for (int64_t first = 0; first < queries; first += W) {
@@ -129,7 +132,8 @@ CAMBIUM_INLINE vi lane_index() {
   return lane;
 }
 
-// Scores [keys][nr] become exp(scale · (score − largest of the column)); inverse[nr] = 1 / column sums. lse: may be null.
+// Scores [keys][nr] become exp(scale · (score − largest of the column)); inverse[nr] = 1 / column sums. lse: may be
+// null.
 void softmax_columns(const Shape& s, float* scores, int64_t keys, int64_t first_query, int64_t columns, float* inverse,
                      float* lse) {
   const vf never = set(-__builtin_inff()), scale = set(s.scale);
@@ -211,15 +215,16 @@ bool forward_head(const Shape& s, const attention_args& a, const Head& head) {
     const void* weights = right_operand(s, room.scores, keys, columns, room.weights);
     multiply_tiles(s, s.width, head.n, keys, room.values, weights, room.result, columns);
     store_columns(s, room.result, room.inverse, queries, y, (head.row + first) * s.d + head.column, s.d);
-    for (int64_t i = 0; a.lse != nullptr && i < queries; ++i) a.lse[head.index * s.m + head.row + first + i] = room.lse[i];
+    for (int64_t i = 0; a.lse != nullptr && i < queries; ++i)
+      a.lse[head.index * s.m + head.row + first + i] = room.lse[i];
   }
   return true;
 }
 
 struct BackwardRoom {
-  char *keys, *values, *keys_across;                    // left: K, V by rows; Kᵀ
-  char *queries, *dys, *queries_across, *dys_across;    // right: Qᵀ, dYᵀ; Q, dY over the block's queries
-  char *tile, *packed;                                  // one tile of P or dS as left operand; dS as right operand
+  char *keys, *values, *keys_across;                  // left: K, V by rows; Kᵀ
+  char *queries, *dys, *queries_across, *dys_across;  // right: Qᵀ, dYᵀ; Q, dY over the block's queries
+  char *tile, *packed;                                // one tile of P or dS as left operand; dS as right operand
   float *scores, *dscores, *result, *dk, *dv, *lse, *delta;
 };
 
@@ -281,7 +286,8 @@ void differentiate_tile(const Shape& s, float* scores, float* dscores, int64_t k
 
 // sums [panels][mr][nr] (+)= the tile's first `queries` columns · right operand [queries, K]
 // Columns behind the queries are zeros, or left out of the product; packing them too is faster than stopping early.
-void add_products(const Shape& s, const float* tile, int64_t queries, const char* right, float* sums, bool accumulate, char* room) {
+void add_products(const Shape& s, const float* tile, int64_t queries, const char* right, float* sums, bool accumulate,
+                  char* room) {
   const int64_t columns = columns_for(s, queries);
   s.kernel->pack_a({tile, Element::f32, s.nr, 1}, s.mr, padded_k(*s.kernel, queries) <= columns ? s.nr : columns, room);
   const size_t bytes = b_panel_bytes(*s.kernel, queries);

@@ -22,8 +22,10 @@ namespace {
 Backend table_of(Level level) {
   Backend table = portable::backend;
 #if defined(__x86_64__)
-  if (level >= Level::avx512) table = avx512::backend;
-  else if (level == Level::avx2) table = avx2::backend;
+  if (level >= Level::avx512)
+    table = avx512::backend;
+  else if (level == Level::avx2)
+    table = avx2::backend;
 #endif
   table.level = level_name(level);
   return table;

@@ -1,4 +1,5 @@
-// cast, fill, copy, interpolate: movement of elements and bytes. 16-bit results are rounded to nearest even, NaN stays NaN.
+// cast, fill, copy, interpolate: movement of elements and bytes. 16-bit results are rounded to nearest even, NaN stays
+// NaN.
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
 

@@ -1,6 +1,6 @@
 // contrastive: the symmetric multi-positive loss with margin and smoothing of args.h, with one N×N array.
-// Both directions share the targets ỹ_ij, whose rows sum to one and whose columns sum to c_j (not one where classes have
-// different sizes and ε > 0):
+// Both directions share the targets ỹ_ij, whose rows sum to one and whose columns sum to c_j (not one where classes
+// have different sizes and ε > 0):
 //   CE of row i = lse_i − Σ_j ỹ_ij z_ij;  CE of column j = c_j · lse_j − Σ_i ỹ_ij z_ij
 //   dz_ij = dy/2N · (softmax_j z_ij + c_j · softmax_i z_ij − 2 ỹ_ij); dimage = s·dz·text, dtext = s·dzᵀ·image.
 // Sums of the loss and of dscale are f64, per row or block of columns, added in order.

@@ -19,9 +19,12 @@ struct Input {
   const void* data;
   Element type;
   Input(const void* data_, int32_t type_) : data(data_), type(Element(type_)) {}
-  CAMBIUM_INLINE vf at(int64_t i, int n) const { return n == W ? load_any(type, data, i) : load_any_n(type, data, i, n); }
+  CAMBIUM_INLINE vf at(int64_t i, int n) const {
+    return n == W ? load_any(type, data, i) : load_any_n(type, data, i, n);
+  }
   CAMBIUM_INLINE float scalar(int64_t i) const {
-    return type == Element::f32 ? static_cast<const float*>(data)[i] : bf16_to_f32(static_cast<const uint16_t*>(data)[i]);
+    return type == Element::f32 ? static_cast<const float*>(data)[i]
+                                : bf16_to_f32(static_cast<const uint16_t*>(data)[i]);
   }
 };
 
@@ -52,9 +55,8 @@ CAMBIUM_INLINE void for_lanes(int64_t begin, int64_t end, const F& f) {
 // The same over [0, count), spread over the pool.
 template <class F>
 inline void elementwise(int64_t count, const F& f) {
-  parallel_for(divide_up(count, kTaskElements), [&](int64_t task) {
-    for_lanes(task * kTaskElements, smaller(count, (task + 1) * kTaskElements), f);
-  });
+  parallel_for(divide_up(count, kTaskElements),
+               [&](int64_t task) { for_lanes(task * kTaskElements, smaller(count, (task + 1) * kTaskElements), f); });
 }
 
 // f(row) for every row of an [m, d] matrix, spread over the pool in blocks of rows.

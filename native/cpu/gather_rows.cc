@@ -12,7 +12,8 @@ int gather_rows_forward(CbContext* context, const gather_rows_args* f) {
   if (!indices_in_range(context, "gather_rows: index", c.index, c.m, c.rows)) return CB_INDEX;
   const size_t bytes = size_t(c.d) * (c.type == CB_F32 ? 4 : 2);
   for_rows(c.m, c.d, [=](int64_t row) {
-    __builtin_memcpy(static_cast<char*>(c.y) + row * bytes, static_cast<const char*>(c.x) + c.index[row] * bytes, bytes);
+    __builtin_memcpy(static_cast<char*>(c.y) + row * bytes, static_cast<const char*>(c.x) + c.index[row] * bytes,
+                     bytes);
   });
   return CB_OK;
 }

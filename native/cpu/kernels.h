@@ -1,5 +1,5 @@
-// Declares the CPU kernel of every op, inside the namespace of the level a unit is compiled for. One file per op defines
-// them; table.cc collects them into a Backend. Kernels use no STL and call no inline function from outside this
+// Declares the CPU kernel of every op, inside the namespace of the level a unit is compiled for. One file per op
+// defines them; table.cc collects them into a Backend. Kernels use no STL and call no inline function from outside this
 // namespace, so that no wide instruction can be merged into code that runs on a smaller machine.
 #pragma once
 #include "cpu/gemm/gemm.h"
@@ -10,15 +10,14 @@
 namespace cambium {
 namespace CAMBIUM_LEVEL {
 
-#define X(op)                                       \
-  int op##_forward(CbContext*, const op##_args*);   \
+#define X(op)                                     \
+  int op##_forward(CbContext*, const op##_args*); \
   int op##_backward(CbContext*, const op##_grads*);
 CAMBIUM_OPS(X)
 #undef X
 #define X(op) int op(CbContext*, const op##_args*);
 CAMBIUM_FORWARD_OPS(X)
 #undef X
-
 
 }  // namespace CAMBIUM_LEVEL
 }  // namespace cambium

@@ -1,4 +1,5 @@
-// l2_normalize: y = x / max(‖x‖, 1e-12) row by row. Below the bound the divisor is constant, so dx = dy · inverse there.
+// l2_normalize: y = x / max(‖x‖, 1e-12) row by row. Below the bound the divisor is constant, so dx = dy · inverse
+// there.
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
 

@@ -39,10 +39,12 @@ void forward_row(const layer_norm_args& c, int64_t row) {
   const int64_t d = c.d, at = row * d;
   const auto x = [&](int64_t i, int n) { return n == W ? load_as<X>(c.x, at + i) : load_as_n<X>(c.x, at + i, n); };
   const float mean = row_sum(d, x) / float(d);
-  const float variance = row_sum(d, [&](int64_t i, int n) {
-    const vf centred = first_lanes(x(i, n) - mean, n);
-    return centred * centred;
-  }) / float(d);
+  const float variance = row_sum(d,
+                                 [&](int64_t i, int n) {
+                                   const vf centred = first_lanes(x(i, n) - mean, n);
+                                   return centred * centred;
+                                 }) /
+                         float(d);
   const float rstd = 1.f / __builtin_sqrtf(variance + c.eps);
   for_lanes(0, d, [&](int64_t i, int n) {
     const vf scaled = (x(i, n) - mean) * rstd;
@@ -73,7 +75,9 @@ void backward_row(const layer_norm_grads& g, int64_t row, float* dweight, float*
   const auto xhat = [&](int64_t i, int n) {
     return ((n == W ? load_as<X>(c.x, at + i) : load_as_n<X>(c.x, at + i, n)) - mean) * rstd;
   };
-  const auto weighted = [&](int64_t i, int n) { return dy(i, n) * (n == W ? load(c.weight + i) : load_n(c.weight + i, n)); };
+  const auto weighted = [&](int64_t i, int n) {
+    return dy(i, n) * (n == W ? load(c.weight + i) : load_n(c.weight + i, n));
+  };
   if (dweight != nullptr || dbias != nullptr) {
     for_lanes(0, d, [&](int64_t i, int n) {
       if (dweight != nullptr) Output(dweight, CB_F32, true).put(i, dy(i, n) * xhat(i, n), n);
@@ -84,9 +88,8 @@ void backward_row(const layer_norm_grads& g, int64_t row, float* dweight, float*
   const float mean_g = row_sum(d, weighted) / float(d);
   const float mean_gx = row_sum(d, [&](int64_t i, int n) { return weighted(i, n) * xhat(i, n); }) / float(d);
   const Output dx(g.dx, g.dx_type, g.dx_accumulate);
-  for_lanes(0, d, [&](int64_t i, int n) {
-    dx.put(at + i, rstd * (weighted(i, n) - mean_g - xhat(i, n) * mean_gx), n);
-  });
+  for_lanes(0, d,
+            [&](int64_t i, int n) { dx.put(at + i, rstd * (weighted(i, n) - mean_g - xhat(i, n) * mean_gx), n); });
 }
 
 template <Element X, Element G>
@@ -125,10 +128,14 @@ int backward(CbContext* context, const layer_norm_grads& g) {
 
 int layer_norm_forward(CbContext*, const layer_norm_args* f) {
   const bool x = f->x_type == CB_BF16, y = f->y_type == CB_BF16;
-  if (x && y) forward<Element::bf16, Element::bf16>(*f);
-  else if (x) forward<Element::bf16, Element::f32>(*f);
-  else if (y) forward<Element::f32, Element::bf16>(*f);
-  else forward<Element::f32, Element::f32>(*f);
+  if (x && y)
+    forward<Element::bf16, Element::bf16>(*f);
+  else if (x)
+    forward<Element::bf16, Element::f32>(*f);
+  else if (y)
+    forward<Element::f32, Element::bf16>(*f);
+  else
+    forward<Element::f32, Element::f32>(*f);
   return CB_OK;
 }
 

@@ -1,8 +1,8 @@
 // linear: y = act(gate · (x Wᵀ) + bias) + residual + skip, and its gradients. See args.h for the contract.
 //
 // Everything but the product rides in the epilogue of the product. A weight's packed copy lies in its CbPack slots, one
-// per direction: frozen weights are permuted once. With an activation, backward first makes dpre = dy ⊙ act'(pre) in one
-// pass (in the product's type, together with the sums for dbias); without, dy itself is dpre.
+// per direction: frozen weights are permuted once. With an activation, backward first makes dpre = dy ⊙ act'(pre) in
+// one pass (in the product's type, together with the sums for dbias); without, dy itself is dpre.
 #include <sched.h>
 
 #include <cstdlib>
@@ -50,7 +50,8 @@ int64_t pack_tag(const linear_args& f, bool backward) {
 int fill_pack(CbPack& slot, const linear_args& f, bool backward) {
   const int64_t k = backward ? f.out : f.in, n = backward ? f.in : f.out;
   const Element product = Element(f.x_type);
-  const size_t bytes = (gemm_table().packed_b_bytes(k, n, product) + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
+  const size_t bytes =
+      (gemm_table().packed_b_bytes(k, n, product) + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
   __atomic_store_n(&slot.version, 0, __ATOMIC_RELEASE);
   if (slot.data == nullptr || slot.bytes != bytes) {
     if (slot.data != nullptr && slot.release != nullptr) slot.release(slot.data);

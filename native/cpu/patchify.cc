@@ -1,4 +1,5 @@
-// patchify: pixels [B,C,S_h,S_w] -> rows of patches [B·N, C·p·p]; backward puts the rows back. A permutation with a cast.
+// patchify: pixels [B,C,S_h,S_w] -> rows of patches [B·N, C·p·p]; backward puts the rows back. A permutation with a
+// cast.
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
 

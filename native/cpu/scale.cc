@@ -22,9 +22,8 @@ int scale_backward(CbContext* context, const scale_grads* g) {
   }
   if (g->ds != nullptr) {
     double ds;
-    const bool ok = sum_elements(context, g->f->count, &ds, [=](vd& total, int64_t i, int n) {
-      add_double(total, dy.at(i, n), x.at(i, n));
-    });
+    const bool ok = sum_elements(context, g->f->count, &ds,
+                                 [=](vd& total, int64_t i, int n) { add_double(total, dy.at(i, n), x.at(i, n)); });
     if (!ok) return CB_OUT_OF_MEMORY;
     *g->ds = float(g->ds_accumulate ? double(*g->ds) + ds : ds);
   }

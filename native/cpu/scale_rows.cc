@@ -11,9 +11,8 @@ void run(const scale_rows_args& f, const void* from, void* to, bool accumulate) 
   const Output y(to, f.type, accumulate);
   for_rows(f.m, f.d, [=](int64_t row) {
     const float factor = f.factor[row / f.repeat % f.factors];
-    for_lanes(row * f.d, (row + 1) * f.d, [=](int64_t i, int n) {
-      y.put(i, factor == 0 ? vf{} : factor * x.at(i, n), n);
-    });
+    for_lanes(row * f.d, (row + 1) * f.d,
+              [=](int64_t i, int n) { y.put(i, factor == 0 ? vf{} : factor * x.at(i, n), n); });
   });
 }
 

@@ -8,8 +8,7 @@ namespace CAMBIUM_LEVEL {
 int sum_forward(CbContext* context, const sum_args* f) {
   const Input x(f->x, f->type);
   double total;
-  const bool ok = sum_elements(context, f->count, &total,
-                               [=](vd& t, int64_t i, int n) { add_double(t, x.at(i, n)); });
+  const bool ok = sum_elements(context, f->count, &total, [=](vd& t, int64_t i, int n) { add_double(t, x.at(i, n)); });
   if (!ok) return CB_OUT_OF_MEMORY;
   *f->y = float(total * double(f->factor));
   return CB_OK;

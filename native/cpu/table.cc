@@ -5,13 +5,12 @@ namespace cambium {
 namespace CAMBIUM_LEVEL {
 
 extern const Backend backend;
-const Backend backend = {
-    CB_ABI_VERSION, sizeof(Backend), "cpu", "",  // cpu_backend() fills in the level in force
+const Backend backend = {CB_ABI_VERSION, sizeof(Backend), "cpu", "",  // cpu_backend() fills in the level in force
 #define X(op) op##_forward, op##_backward,
-    CAMBIUM_OPS(X)
+                         CAMBIUM_OPS(X)
 #undef X
 #define X(op) op,
-    CAMBIUM_FORWARD_OPS(X)
+                             CAMBIUM_FORWARD_OPS(X)
 #undef X
 };
 

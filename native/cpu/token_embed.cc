@@ -13,7 +13,8 @@ bool check(CbContext* context, const token_embed_args& c) {
          indices_in_range(context, "token_embed: positions", c.positions, c.m, c.length);
 }
 
-void scatter(const token_embed_args& c, const float* dy, const int32_t* index, int64_t rows, float* dx, bool accumulate) {
+void scatter(const token_embed_args& c, const float* dy, const int32_t* index, int64_t rows, float* dx,
+             bool accumulate) {
   const Input from(dy, CB_F32);
   const Output zeroed(dx, CB_F32), to(dx, CB_F32, true);
   if (!accumulate) elementwise(rows * c.d, [=](int64_t i, int n) { zeroed.put(i, vf{}, n); });

@@ -14,8 +14,8 @@ struct Sizes {
 };
 
 // One query row of one head in double: probabilities over the keys of its sample.
-Reference row_weights(const Reference& qkv, int64_t d, int64_t row, int64_t begin, int64_t end, int64_t column, int64_t width,
-                      double* lse) {
+Reference row_weights(const Reference& qkv, int64_t d, int64_t row, int64_t begin, int64_t end, int64_t column,
+                      int64_t width, double* lse) {
   Reference p = zeros(end - begin);
   double top = -HUGE_VAL, total = 0;
   for (int64_t j = begin; j < end; ++j) {
@@ -56,7 +56,8 @@ void run(const Sizes& s, int32_t type) {
         double delta = 0;
         for (int64_t i = 0; i < s.width; ++i) {
           double value = 0;
-          for (int64_t j = begin; j < end; ++j) value += p[size_t(j - begin)] * x[size_t(j * 3 * d + 2 * d + column + i)];
+          for (int64_t j = begin; j < end; ++j)
+            value += p[size_t(j - begin)] * x[size_t(j * 3 * d + 2 * d + column + i)];
           want_y[size_t(row * d + column + i)] = value;
           delta += value * dy.at(row * d + column + i);
         }
@@ -94,7 +95,8 @@ void refuse_wrong_offsets() {
   f.batch = 2, f.m = 6, f.d = 4, f.heads = 1, f.max_tokens = 4, f.qkv = qkv.data(), f.y = y.data(), f.lse = lse.f32();
   const auto expect = [&](std::vector<int32_t> offsets, const char* text) {
     f.offsets = offsets.data();
-    check_error("attention offsets", CB_INDEX, text, [&](CbContext* context) { return backend().attention_forward(context, &f); });
+    check_error("attention offsets", CB_INDEX, text,
+                [&](CbContext* context) { return backend().attention_forward(context, &f); });
   };
   expect({1, 3, 6}, "start at 0");
   expect({0, 4, 3}, "ascend");

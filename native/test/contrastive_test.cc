@@ -13,12 +13,15 @@ struct Options {
 };
 
 void run(int64_t n, int64_t p, const Options& o) {
-  const std::string name = "contrastive " + std::to_string(n) + "x" + std::to_string(p) + " labels " + std::to_string(o.labels);
-  Tensor image = Tensor::random(n * p, CB_F32, 1 / std::sqrt(double(p))), text = Tensor::random(n * p, CB_F32, 1 / std::sqrt(double(p)));
+  const std::string name =
+      "contrastive " + std::to_string(n) + "x" + std::to_string(p) + " labels " + std::to_string(o.labels);
+  Tensor image = Tensor::random(n * p, CB_F32, 1 / std::sqrt(double(p))),
+         text = Tensor::random(n * p, CB_F32, 1 / std::sqrt(double(p)));
   Tensor scale(1), logits(n * n), row_lse(n), column_lse(n), loss(1);
   scale.set(0, o.scale);
   std::vector<int32_t> labels(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) labels[size_t(i)] = int32_t(i * 7 % o.labels) - 1;
+  for (int64_t i = 0; i < n; ++i)
+    labels[size_t(i)] = int32_t(o.labels < n ? i * i % o.labels : i);  // fewer: of unlike sizes
   contrastive_args f{};
   f.n = n, f.p = p, f.image = image.f32(), f.text = text.f32(), f.labels = labels.data(), f.scale = scale.f32();
   f.log_scale = o.log_scale, f.margin = float(o.margin), f.epsilon = float(o.epsilon), f.logits = logits.f32();
@@ -40,9 +43,12 @@ void run(int64_t n, int64_t p, const Options& o) {
   }
   for (int64_t i = 0; i < n; ++i) {
     double row = 0, column = 0;  // |s · cosine| stays below 700 here: no need to shift
-    for (int64_t j = 0; j < n; ++j) row += std::exp(s * cosine[size_t(i * n + j)]), column += std::exp(s * cosine[size_t(j * n + i)]);
+    for (int64_t j = 0; j < n; ++j)
+      row += std::exp(s * cosine[size_t(i * n + j)]), column += std::exp(s * cosine[size_t(j * n + i)]);
     rows[size_t(i)] = std::log(row), columns[size_t(i)] = std::log(column);
   }
+  Reference weight = zeros(n);  // of a column: the sum of its targets
+  for (int64_t i = 0; i < n * n; ++i) weight[size_t(i % n)] += target[size_t(i)];
   const double dy_value = 0.75;
   double want_loss = 0, want_scale = 0;
   Tensor dy(1), dimage = Tensor::random(n * p), dtext = Tensor::random(n * p), dscale(1);
@@ -50,10 +56,11 @@ void run(int64_t n, int64_t p, const Options& o) {
   Reference want_image = values(dimage), want_text = values(dtext);
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < n; ++j) {
-      const double z = s * cosine[size_t(i * n + j)], row_target = target[size_t(i * n + j)], column_target = target[size_t(j * n + i)];
-      want_loss += (row_target * (rows[size_t(i)] - z) + column_target * (columns[size_t(j)] - z)) / (2 * double(n));
-      const double dz = dy_value / (2 * double(n)) *
-                        (std::exp(z - rows[size_t(i)]) - row_target + std::exp(z - columns[size_t(j)]) - column_target);
+      const double z = s * cosine[size_t(i * n + j)], wanted = target[size_t(i * n + j)];
+      want_loss += wanted * (rows[size_t(i)] - z + columns[size_t(j)] - z) / (2 * double(n));
+      const double dz =
+          dy_value / (2 * double(n)) *
+          (std::exp(z - rows[size_t(i)]) + weight[size_t(j)] * std::exp(z - columns[size_t(j)]) - 2 * wanted);
       want_scale += dz * cosine[size_t(i * n + j)] * (o.log_scale ? s : 1);
       for (int64_t k = 0; k < p; ++k) {
         want_image[size_t(i * p + k)] += s * dz * text.at(j * p + k);
@@ -61,12 +68,17 @@ void run(int64_t n, int64_t p, const Options& o) {
       }
     }
   }
-  check(name, {{"loss", &loss, {want_loss}, 1e-5}, {"row_lse", &row_lse, rows, 1e-6}, {"column_lse", &column_lse, columns, 1e-6}},
+  check(name,
+        {{"loss", &loss, {want_loss}, 1e-5},
+         {"row_lse", &row_lse, rows, 1e-6},
+         {"column_lse", &column_lse, columns, 1e-6}},
         [&](CbContext* c) { return backend().contrastive_forward(c, &f); });
   contrastive_grads g{&f, dy.f32(), dimage.f32(), dtext.f32(), dscale.f32(), 1, 1, 1};
   Tensor kept = logits;
   check(name + " backward",
-        {{"dimage", &dimage, want_image, 3e-5}, {"dtext", &dtext, want_text, 3e-5}, {"dscale", &dscale, {0.5 + want_scale}, 1e-5}},
+        {{"dimage", &dimage, want_image, 3e-5},
+         {"dtext", &dtext, want_text, 3e-5},
+         {"dscale", &dscale, {0.5 + want_scale}, 1e-5}},
         [&](CbContext* c) {
           logits = kept;
           f.logits = logits.f32();

@@ -10,7 +10,8 @@ namespace {
 void arithmetic(int64_t n, int32_t type) {
   Tensor a = Tensor::random(n, type), b = Tensor::random(n), y(n, type), dy = Tensor::random(n, type);
   Tensor da = Tensor::random(n), db(n, type), s(1), ds(1), dx = Tensor::random(n, type);
-  Reference sum = zeros(n), product(sum), want_a = values(da), want_b(sum), by_b = values(da), by_a(sum), scaled(sum), want_dx = values(dx);
+  Reference sum = zeros(n), product(sum), want_a = values(da), want_b(sum), by_b = values(da), by_a(sum), scaled(sum),
+            want_dx = values(dx);
   double want_ds = 2, total = 0;
   s.set(0, -1.5);
   for (int64_t i = 0; i < n; ++i) {
@@ -26,21 +27,25 @@ void arithmetic(int64_t n, int32_t type) {
   check("multiply", {{"y", &y, product, tolerance}}, [&](CbContext* c) { return backend().multiply_forward(c, &f); });
   const Tensor da_start = da;
   add_grads g{&f, dy.data(), type, da.data(), db.data(), CB_F32, type, 1, 0};
-  check("add backward", {{"da", &da, want_a, 3e-6}, {"db", &db, want_b, tolerance}}, [&](CbContext* c) { return backend().add_backward(c, &g); });
+  check("add backward", {{"da", &da, want_a, 3e-6}, {"db", &db, want_b, tolerance}},
+        [&](CbContext* c) { return backend().add_backward(c, &g); });
   std::memcpy(da.data(), da_start.bytes().data(), da_start.bytes().size());
   multiply_grads h{&f, dy.data(), type, da.data(), db.data(), CB_F32, type, 1, 0};
-  check("multiply backward", {{"da", &da, by_b, 3e-6}, {"db", &db, by_a, tolerance}}, [&](CbContext* c) { return backend().multiply_backward(c, &h); });
+  check("multiply backward", {{"da", &da, by_b, 3e-6}, {"db", &db, by_a, tolerance}},
+        [&](CbContext* c) { return backend().multiply_backward(c, &h); });
   scale_args scale{n, a.data(), type, s.f32(), y.data()};
   check("scale", {{"y", &y, scaled, tolerance}}, [&](CbContext* c) { return backend().scale_forward(c, &scale); });
   ds.set(0, 2);
   scale_grads scale_g{&scale, dy.data(), dx.data(), 1, ds.f32(), 1};
-  check("scale backward", {{"dx", &dx, want_dx, tolerance}, {"ds", &ds, {want_ds}, 1e-6}}, [&](CbContext* c) { return backend().scale_backward(c, &scale_g); });
+  check("scale backward", {{"dx", &dx, want_dx, tolerance}, {"ds", &ds, {want_ds}, 1e-6}},
+        [&](CbContext* c) { return backend().scale_backward(c, &scale_g); });
   Tensor result(1), one(1), spread(n, type);
   one.set(0, 2);
   sum_args sums{n, a.data(), type, 0.5f, result.f32()};
   check("sum", {{"y", &result, {0.5 * total}, 1e-5}}, [&](CbContext* c) { return backend().sum_forward(c, &sums); });
   sum_grads sums_g{&sums, one.f32(), spread.data(), 0};
-  check("sum backward", {{"dx", &spread, Reference(size_t(n), 1.0), 0}}, [&](CbContext* c) { return backend().sum_backward(c, &sums_g); });
+  check("sum backward", {{"dx", &spread, Reference(size_t(n), 1.0), 0}},
+        [&](CbContext* c) { return backend().sum_backward(c, &sums_g); });
 }
 
 void movement(int64_t n) {
@@ -66,7 +71,8 @@ void half_precision() {
   std::vector<uint16_t> all(65536), back(65536);
   for (size_t i = 0; i < all.size(); ++i) all[i] = uint16_t(i);
   Tensor wide(65536);
-  cast_args widen{65536, all.data(), CB_F16, CB_F32, 0, wide.data()}, narrow{65536, wide.data(), CB_F32, CB_F16, 0, back.data()};
+  cast_args widen{65536, all.data(), CB_F16, CB_F32, 0, wide.data()},
+      narrow{65536, wide.data(), CB_F32, CB_F16, 0, back.data()};
   Reference want(65536);
   for (int i = 0; i < 65536; ++i) {
     const int exponent = i >> 10 & 31, mantissa = i & 1023;
@@ -86,7 +92,9 @@ void half_precision() {
     });
   };
   const float tiny = std::ldexp(1.f, -24);
-  compare("cast to f16", {1 + std::ldexp(1.f, -11), 1 + std::ldexp(3.f, -11), 65519.f, 65520.f, -HUGE_VALF, NAN, tiny / 2, tiny * 1.5f, -0.f},
+  compare("cast to f16",
+          {1 + std::ldexp(1.f, -11), 1 + std::ldexp(3.f, -11), 65519.f, 65520.f, -HUGE_VALF, NAN, tiny / 2, tiny * 1.5f,
+           -0.f},
           {0x3c00, 0x3c02, 0x7bff, 0x7c00, 0xfc00, 0x7e00, 0, 2, 0x8000});
   check("cast f16 round trip", {{"different", &wrong, {0.0}, 0}}, [&](CbContext* context) {
     const int status = backend().cast(context, &narrow);
@@ -115,15 +123,16 @@ void optimizer() {
   for (size_t p = 0; p < counts.size(); ++p) {
     Tensor* part = &tensors[5 * p];
     const double decay = p % 2 ? 0.1 : 0, rate = lr * (p == 3 ? 2 : 1);
-    list.push_back({counts[p], part[0].f32(), part[1].f32(), part[2].f32(), part[3].f32(), p == 1 ? nullptr : part[4].f32(), float(decay), p == 3 ? 2.f : 1.f});
+    list.push_back({counts[p], part[0].f32(), part[1].f32(), part[2].f32(), part[3].f32(),
+                    p == 1 ? nullptr : part[4].f32(), float(decay), p == 3 ? 2.f : 1.f});
     Reference want[5];
     for (int k = 0; k < 5; ++k) want[k] = values(part[k]);
     for (size_t i = 0; i < size_t(counts[p]); ++i) {
       const double g = want[1][i] * clip;
       want[2][i] = beta1 * want[2][i] + (1 - beta1) * g;
       want[3][i] = beta2 * want[3][i] + (1 - beta2) * g * g;
-      want[0][i] = want[0][i] * (1 - rate * decay) -
-                   rate / (1 - std::pow(beta1, t)) * want[2][i] / (std::sqrt(want[3][i] / (1 - std::pow(beta2, t))) + eps);
+      want[0][i] = want[0][i] * (1 - rate * decay) - rate / (1 - std::pow(beta1, t)) * want[2][i] /
+                                                         (std::sqrt(want[3][i] / (1 - std::pow(beta2, t))) + eps);
       want[1][i] = 0;
       if (p != 1) want[4][i] = mu * want[4][i] + (1 - mu) * want[0][i];
     }
@@ -131,10 +140,13 @@ void optimizer() {
     for (int k = 0; k < 5; ++k) expected.push_back({names[k], part + k, want[k], 2e-5});  // 1 - β is rounded to f32
   }
   Tensor norm(1), schedule(4);
-  schedule.set(0, lr), schedule.set(1, 1 - std::pow(beta1, t)), schedule.set(2, 1 - std::pow(beta2, t)), schedule.set(3, mu);
+  schedule.set(0, lr), schedule.set(1, 1 - std::pow(beta1, t)), schedule.set(2, 1 - std::pow(beta2, t)),
+      schedule.set(3, mu);
   squared_norm_args s{int64_t(list.size()), list.data(), norm.f32()};
   check("squared_norm", {{"y", &norm, {norm2}, 1e-6}}, [&](CbContext* c) { return backend().squared_norm(c, &s); });
-  adamw_args a{int64_t(list.size()), list.data(), schedule.f32(), norm.f32(), float(beta1), float(beta2), float(eps), float(max_norm)};
+  adamw_args a{};
+  a.parameters = int64_t(list.size()), a.list = list.data(), a.schedule = schedule.f32(), a.norm2 = norm.f32();
+  a.beta1 = beta1, a.beta2 = beta2, a.eps = float(eps), a.max_norm = float(max_norm);
   check("adamw", expected, [&](CbContext* c) { return backend().adamw(c, &a); });
 }
 

@@ -21,17 +21,19 @@ double derivative(int32_t act, double x) {
     const double s = 1 / (1 + std::exp(-1.702 * x));
     return s + 1.702 * x * s * (1 - s);
   }
-  if (act == CB_ACT_GELU) return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI);
+  if (act == CB_ACT_GELU)
+    return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2 * M_PI);
   return 1;
 }
 
 void run(const Case& c) {
-  const std::string name = "linear " + std::to_string(c.m) + "x" + std::to_string(c.in) + "x" + std::to_string(c.out) + " " +
-                           type_name(c.x_type) + "/" + type_name(c.w_type) + (c.transposed ? " transposed" : "") + " act " +
-                           std::to_string(c.act) + " gate " + std::to_string(c.gate);
+  const std::string name = "linear " + std::to_string(c.m) + "x" + std::to_string(c.in) + "x" + std::to_string(c.out) +
+                           " " + type_name(c.x_type) + "/" + type_name(c.w_type) + (c.transposed ? " transposed" : "") +
+                           " act " + std::to_string(c.act) + " gate " + std::to_string(c.gate);
   const int64_t m = c.m, in = c.in, out = c.out;
   Tensor x = Tensor::random(m * in, c.x_type), w = Tensor::random(in * out, c.w_type, 1 / std::sqrt(in + 1.0));
-  Tensor bias = Tensor::random(out), gate(1), residual = Tensor::random(m * out), skip = Tensor::random(m * out, c.x_type);
+  Tensor bias = Tensor::random(out), gate(1), residual = Tensor::random(m * out),
+         skip = Tensor::random(m * out, c.x_type);
   gate.set(0, c.gate);
   CbPack forward{}, backward{};
   Tensor y(m * out, c.x_type), pre(m * out, c.x_type);
@@ -56,8 +58,8 @@ void run(const Case& c) {
       for (int64_t i = 0; i < in; ++i) t += operand(x, r * in + i) * weight(o, i);
       t = g * t + (c.bias ? bias.at(o) : 0);
       want_pre[size_t(r * out + o)] = t;
-      want_y[size_t(r * out + o)] = activate(c.act, t) + (c.residual ? residual.at(r * out + o) : 0) +
-                                    (c.skip ? skip.at(r * out + o) : 0);
+      want_y[size_t(r * out + o)] =
+          activate(c.act, t) + (c.residual ? residual.at(r * out + o) : 0) + (c.skip ? skip.at(r * out + o) : 0);
     }
   }
   std::vector<Expected> results{{"y", &y, want_y, tolerance_of(c.x_type)}};
@@ -65,7 +67,8 @@ void run(const Case& c) {
   check(name, results, [&](CbContext* context) { return backend().linear_forward(context, &f); });
 
   const int32_t dy_type = c.act ? c.x_type : CB_F32;
-  Tensor dy = Tensor::random(m * out, dy_type), dx = Tensor::random(m * in), dw = Tensor::random(in * out), dbias = Tensor::random(out);
+  Tensor dy = Tensor::random(m * out, dy_type), dx = Tensor::random(m * in), dw = Tensor::random(in * out),
+         dbias = Tensor::random(out);
   linear_grads b{};
   b.f = &f, b.dy = dy.data(), b.dy_type = dy_type, b.dx = dx.data(), b.dx_type = CB_F32, b.dx_accumulate = c.accumulate;
   b.skip_is_x = c.skip_is_x, b.dw = dw.f32(), b.dw_accumulate = c.accumulate, b.dbias = dbias.f32();
@@ -82,14 +85,16 @@ void run(const Case& c) {
       double t = 0;
       for (int64_t o = 0; o < out; ++o) {
         t += dpre[size_t(r * out + o)] * weight(o, i);
-        want_dw[size_t(c.transposed ? i * out + o : o * in + i)] += g * dpre[size_t(r * out + o)] * operand(x, r * in + i);
+        want_dw[size_t(c.transposed ? i * out + o : o * in + i)] +=
+            g * dpre[size_t(r * out + o)] * operand(x, r * in + i);
       }
       want_dx[size_t(r * in + i)] += g * t + (c.skip_is_x ? dy.at(r * in + i) : 0);
     }
   }
   // bf16 with an activation: dpre may round to the other neighbour
   const double tolerance = c.act && c.x_type == CB_BF16 ? 4e-4 : 3e-6;
-  check(name + " backward", {{"dx", &dx, want_dx, tolerance}, {"dw", &dw, want_dw, tolerance}, {"dbias", &dbias, want_dbias, 3e-6}},
+  check(name + " backward",
+        {{"dx", &dx, want_dx, tolerance}, {"dw", &dw, want_dw, tolerance}, {"dbias", &dbias, want_dbias, 3e-6}},
         [&](CbContext* context) { return backend().linear_backward(context, &b); });
   for (CbPack* pack : {&forward, &backward}) {
     if (pack->release != nullptr) pack->release(pack->data);

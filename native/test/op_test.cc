@@ -55,7 +55,8 @@ void fail(const std::string& name, const std::string& what) {
 
 }  // namespace
 
-Tensor::Tensor(int64_t count, int32_t type) : count_(count), type_(type), bytes_(size_t(count) * size_of(type) + kGuard) {
+Tensor::Tensor(int64_t count, int32_t type)
+    : count_(count), type_(type), bytes_(size_t(count) * size_of(type) + kGuard) {
   std::memset(bytes_.data(), 0xff, bytes_.size());  // NaN: a result that is not written does not pass
   std::memset(bytes_.data() + bytes_.size() - kGuard, kGuardByte, kGuard);
 }
@@ -108,7 +109,9 @@ double relative_error(const Tensor& result, const Reference& reference) {
   return std::sqrt(difference / norm);
 }
 
-double round_to(int32_t type, double value) { return type == CB_BF16 ? from_bf16(to_bf16(value)) : double(float(value)); }
+double round_to(int32_t type, double value) {
+  return type == CB_BF16 ? from_bf16(to_bf16(value)) : double(float(value));
+}
 
 Reference values(const Tensor& t) {
   Reference r(size_t(t.count()));
@@ -123,7 +126,8 @@ std::mt19937& generator() {
 
 const char* type_name(int32_t type) { return type == CB_F32 ? "f32" : "bf16"; }
 
-void check(const std::string& name, const std::vector<Expected>& expected, const std::function<int(CbContext*)>& kernel) {
+void check(const std::string& name, const std::vector<Expected>& expected,
+           const std::function<int(CbContext*)>& kernel) {
   std::vector<Tensor> before, single;
   for (const auto& e : expected) before.push_back(*e.result);
   for (const int threads : {1, 3}) {
@@ -135,8 +139,10 @@ void check(const std::string& name, const std::vector<Expected>& expected, const
     const int status = kernel(&context.c);
     if (status != CB_OK) fail(name, "status " + std::to_string(status) + " " + context.message);
     for (size_t i = 0; i < expected.size(); ++i) {
-      if (threads == 1) single.push_back(*expected[i].result);
-      else if (single[i].bytes() != expected[i].result->bytes()) fail(name, expected[i].name + " changes with threads");
+      if (threads == 1)
+        single.push_back(*expected[i].result);
+      else if (single[i].bytes() != expected[i].result->bytes())
+        fail(name, expected[i].name + " changes with threads");
     }
   }
   for (const auto& e : expected) {
@@ -150,11 +156,13 @@ void check(const std::string& name, const std::vector<Expected>& expected, const
   }
 }
 
-void check_error(const std::string& name, int status, const std::string& text, const std::function<int(CbContext*)>& kernel) {
+void check_error(const std::string& name, int status, const std::string& text,
+                 const std::function<int(CbContext*)>& kernel) {
   Context context;
   const int got = kernel(&context.c);
   if (got != status) fail(name, "expected status " + std::to_string(status) + ", got " + std::to_string(got));
-  if (std::string(context.message).find(text) == std::string::npos) fail(name, std::string("message is ") + context.message);
+  if (std::string(context.message).find(text) == std::string::npos)
+    fail(name, std::string("message is ") + context.message);
 }
 
 const Backend& backend() { return *cambium::cpu_backend(); }

@@ -7,12 +7,17 @@ namespace cambium_test {
 namespace {
 
 void layer_norm_case(int64_t m, int64_t d, int32_t x_type, int32_t y_type, bool bias, bool accumulate) {
-  const std::string name = "layer_norm " + std::to_string(m) + "x" + std::to_string(d) + " " + type_name(x_type) + " " + type_name(y_type);
-  Tensor x = Tensor::random(m * d, x_type, 2), weight = Tensor::random(d), shift = Tensor::random(d), y(m * d, y_type), mean(m), rstd(m);
+  const std::string name =
+      "layer_norm " + std::to_string(m) + "x" + std::to_string(d) + " " + type_name(x_type) + " " + type_name(y_type);
+  Tensor x = Tensor::random(m * d, x_type, 2), weight = Tensor::random(d), shift = Tensor::random(d), y(m * d, y_type),
+         mean(m), rstd(m);
   for (int64_t i = 0; i < m * d; ++i) x.set(i, x.at(i) + 3);
-  layer_norm_args f{m, d, x.data(), x_type, weight.f32(), bias ? shift.f32() : nullptr, 1e-5f, y.data(), y_type, mean.f32(), rstd.f32()};
-  Tensor dy = Tensor::random(m * d, y_type), dx = Tensor::random(m * d), dweight = Tensor::random(d), dbias = Tensor::random(d);
-  Reference want = zeros(m * d), want_mean = zeros(m), want_rstd = zeros(m), want_dx = zeros(m * d), want_dw = zeros(d), want_db = zeros(d);
+  layer_norm_args f{m,     d,        x.data(), x_type,     weight.f32(), bias ? shift.f32() : nullptr,
+                    1e-5f, y.data(), y_type,   mean.f32(), rstd.f32()};
+  Tensor dy = Tensor::random(m * d, y_type), dx = Tensor::random(m * d), dweight = Tensor::random(d),
+         dbias = Tensor::random(d);
+  Reference want = zeros(m * d), want_mean = zeros(m), want_rstd = zeros(m), want_dx = zeros(m * d), want_dw = zeros(d),
+            want_db = zeros(d);
   if (accumulate) want_dx = values(dx), want_dw = values(dweight), want_db = values(dbias);
   for (int64_t r = 0; r < m; ++r) {
     double mu = 0, var = 0, sum_g = 0, sum_gx = 0;
@@ -32,15 +37,19 @@ void layer_norm_case(int64_t m, int64_t d, int32_t x_type, int32_t y_type, bool 
       want_dx[size_t(r * d + i)] += inverse * (dy.at(r * d + i) * weight.at(i) - sum_g - xhat(i) * sum_gx);
     }
   }
-  check(name, {{"y", &y, want, tolerance_of(y_type)}, {"mean", &mean, want_mean, 1e-6}, {"rstd", &rstd, want_rstd, 1e-6}},
+  check(name,
+        {{"y", &y, want, tolerance_of(y_type)}, {"mean", &mean, want_mean, 1e-6}, {"rstd", &rstd, want_rstd, 1e-6}},
         [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
-  layer_norm_grads g{&f, dy.data(), y_type, dx.data(), CB_F32, accumulate, dweight.f32(), dbias.f32(), accumulate, accumulate};
-  check(name + " backward", {{"dx", &dx, want_dx, 3e-6}, {"dweight", &dweight, want_dw, 3e-6}, {"dbias", &dbias, want_db, 3e-6}},
+  layer_norm_grads g{&f,         dy.data(),     y_type,      dx.data(),  CB_F32,
+                     accumulate, dweight.f32(), dbias.f32(), accumulate, accumulate};
+  check(name + " backward",
+        {{"dx", &dx, want_dx, 3e-6}, {"dweight", &dweight, want_dw, 3e-6}, {"dbias", &dbias, want_db, 3e-6}},
         [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
   Tensor alone(m * d);
   if (accumulate) return;
   g.dx = alone.data(), g.dweight = g.dbias = nullptr;
-  check(name + " dx alone", {{"dx", &alone, want_dx, 3e-6}}, [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
+  check(name + " dx alone", {{"dx", &alone, want_dx, 3e-6}},
+        [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
 }
 
 void l2_normalize_case(int64_t m, int64_t d) {
@@ -63,14 +72,16 @@ void l2_normalize_case(int64_t m, int64_t d) {
   check("l2_normalize", {{"y", &y, want, 1e-6}, {"inverse", &inverse, want_inverse, 1e-6}},
         [&](CbContext* c) { return backend().l2_normalize_forward(c, &f); });
   l2_normalize_grads g{&f, dy.f32(), dx.f32(), 1};
-  check("l2_normalize backward", {{"dx", &dx, want_dx, 1e-6}}, [&](CbContext* c) { return backend().l2_normalize_backward(c, &g); });
+  check("l2_normalize backward", {{"dx", &dx, want_dx, 1e-6}},
+        [&](CbContext* c) { return backend().l2_normalize_backward(c, &g); });
 }
 
 void gather_rows_case(int32_t type, bool accumulate) {
   const int64_t m = 23, rows = 9, d = 131;
   std::vector<int32_t> index(size_t(m), 0);
   for (auto& i : index) i = int32_t(generator()() % rows);
-  Tensor x = Tensor::random(rows * d, type), y(m * d, type), dy = Tensor::random(m * d, type), dx = Tensor::random(rows * d);
+  Tensor x = Tensor::random(rows * d, type), y(m * d, type), dy = Tensor::random(m * d, type),
+         dx = Tensor::random(rows * d);
   gather_rows_args f{m, rows, d, x.data(), type, index.data(), y.data()};
   Reference want = zeros(m * d), want_dx = zeros(rows * d);
   if (accumulate) want_dx = values(dx);
@@ -80,14 +91,17 @@ void gather_rows_case(int32_t type, bool accumulate) {
   }
   check("gather_rows", {{"y", &y, want, 0}}, [&](CbContext* c) { return backend().gather_rows_forward(c, &f); });
   gather_rows_grads g{&f, dy.data(), dx.data(), CB_F32, accumulate};
-  check("gather_rows backward", {{"dx", &dx, want_dx, 1e-6}}, [&](CbContext* c) { return backend().gather_rows_backward(c, &g); });
+  check("gather_rows backward", {{"dx", &dx, want_dx, 1e-6}},
+        [&](CbContext* c) { return backend().gather_rows_backward(c, &g); });
   index[3] = 9;
-  check_error("gather_rows", CB_INDEX, "expected values in [0, 9), got 9 at 3", [&](CbContext* c) { return backend().gather_rows_forward(c, &f); });
+  check_error("gather_rows", CB_INDEX, "expected values in [0, 9), got 9 at 3",
+              [&](CbContext* c) { return backend().gather_rows_forward(c, &f); });
 }
 
 void scale_rows_case(int32_t type, int64_t factors, int64_t repeat) {
   const int64_t m = 24, d = 37;
-  Tensor x = Tensor::random(m * d, type), factor = Tensor::random(factors), y(m * d, type), dy = Tensor::random(m * d, type);
+  Tensor x = Tensor::random(m * d, type), factor = Tensor::random(factors), y(m * d, type),
+         dy = Tensor::random(m * d, type);
   Tensor dx = Tensor::random(m * d, type);
   factor.set(0, 0);
   scale_rows_args f{m, d, factors, repeat, x.data(), type, factor.f32(), y.data()};
@@ -96,18 +110,23 @@ void scale_rows_case(int32_t type, int64_t factors, int64_t repeat) {
     want[size_t(i)] = x.at(i) * factor.at(i / d / repeat % factors);
     want_dx[size_t(i)] += dy.at(i) * factor.at(i / d / repeat % factors);
   }
-  check("scale_rows", {{"y", &y, want, tolerance_of(type)}}, [&](CbContext* c) { return backend().scale_rows_forward(c, &f); });
+  check("scale_rows", {{"y", &y, want, tolerance_of(type)}},
+        [&](CbContext* c) { return backend().scale_rows_forward(c, &f); });
   scale_rows_grads g{&f, dy.data(), dx.data(), 1};
-  check("scale_rows backward", {{"dx", &dx, want_dx, tolerance_of(type)}}, [&](CbContext* c) { return backend().scale_rows_backward(c, &g); });
+  check("scale_rows backward", {{"dx", &dx, want_dx, tolerance_of(type)}},
+        [&](CbContext* c) { return backend().scale_rows_backward(c, &g); });
 }
 
 void token_embed_case(int32_t type, bool accumulate) {
   const int64_t m = 31, d = 70, vocabulary = 50, length = 11;
   std::vector<int32_t> ids(size_t(m), 0), positions(size_t(m), 0);
-  for (int64_t i = 0; i < m; ++i) ids[size_t(i)] = int32_t(generator()() % 20), positions[size_t(i)] = int32_t(i % length);
-  Tensor table = Tensor::random(vocabulary * d, type), position = Tensor::random(length * d), y(m * d), dy = Tensor::random(m * d);
+  for (int64_t i = 0; i < m; ++i)
+    ids[size_t(i)] = int32_t(generator()() % 20), positions[size_t(i)] = int32_t(i % length);
+  Tensor table = Tensor::random(vocabulary * d, type), position = Tensor::random(length * d), y(m * d),
+         dy = Tensor::random(m * d);
   Tensor dtable = Tensor::random(vocabulary * d), dposition = Tensor::random(length * d);
-  token_embed_args f{m, d, vocabulary, length, ids.data(), positions.data(), table.data(), type, position.f32(), y.f32()};
+  token_embed_args f{m,      d, vocabulary, length, ids.data(), positions.data(), table.data(), type, position.f32(),
+                     y.f32()};
   Reference want = zeros(m * d), want_table = zeros(vocabulary * d), want_position = zeros(length * d);
   if (accumulate) want_table = values(dtable), want_position = values(dposition);
   for (int64_t i = 0; i < m * d; ++i) {
@@ -121,27 +140,36 @@ void token_embed_case(int32_t type, bool accumulate) {
   check("token_embed backward", {{"dtable", &dtable, want_table, 1e-6}, {"dposition", &dposition, want_position, 1e-6}},
         [&](CbContext* c) { return backend().token_embed_backward(c, &g); });
   ids[2] = -1;
-  check_error("token_embed", CB_INDEX, "ids: expected values in [0, 50), got -1 at 2", [&](CbContext* c) { return backend().token_embed_forward(c, &f); });
+  check_error("token_embed", CB_INDEX, "ids: expected values in [0, 50), got -1 at 2",
+              [&](CbContext* c) { return backend().token_embed_forward(c, &f); });
 }
 
 void class_tokens_case(int32_t type, bool accumulate) {
   const int64_t batch = 3, n = 5, d = 41;
-  Tensor x = Tensor::random(batch * n * d, type), cls = Tensor::random(d), position = Tensor::random((n + 1) * d), y(batch * (n + 1) * d);
-  Tensor dy = Tensor::random(batch * (n + 1) * d), dx = Tensor::random(batch * n * d, type), dcls = Tensor::random(d), dposition = Tensor::random((n + 1) * d);
+  Tensor x = Tensor::random(batch * n * d, type), cls = Tensor::random(d), position = Tensor::random((n + 1) * d),
+         y(batch * (n + 1) * d);
+  Tensor dy = Tensor::random(batch * (n + 1) * d), dx = Tensor::random(batch * n * d, type), dcls = Tensor::random(d),
+         dposition = Tensor::random((n + 1) * d);
   class_tokens_args f{batch, n, d, x.data(), type, cls.f32(), position.f32(), y.f32()};
-  Reference want = zeros(batch * (n + 1) * d), want_dx = zeros(batch * n * d), want_cls = zeros(d), want_position = zeros((n + 1) * d);
+  Reference want = zeros(batch * (n + 1) * d), want_dx = zeros(batch * n * d), want_cls = zeros(d),
+            want_position = zeros((n + 1) * d);
   if (accumulate) want_dx = values(dx), want_cls = values(dcls), want_position = values(dposition);
   for (int64_t i = 0; i < y.count(); ++i) {
     const int64_t b = i / d / (n + 1), token = i / d % (n + 1), column = i % d;
     const int64_t from = (b * n + token - 1) * d + column;
     want[size_t(i)] = position.at(token * d + column) + (token == 0 ? cls.at(column) : x.at(from));
     want_position[size_t(token * d + column)] += dy.at(i);
-    if (token == 0) want_cls[size_t(column)] += dy.at(i);
-    else want_dx[size_t(from)] += dy.at(i);
+    if (token == 0)
+      want_cls[size_t(column)] += dy.at(i);
+    else
+      want_dx[size_t(from)] += dy.at(i);
   }
   check("class_tokens", {{"y", &y, want, 1e-6}}, [&](CbContext* c) { return backend().class_tokens_forward(c, &f); });
   class_tokens_grads g{&f, dy.f32(), dx.data(), type, accumulate, dcls.f32(), dposition.f32(), accumulate, accumulate};
-  check("class_tokens backward", {{"dx", &dx, want_dx, tolerance_of(type)}, {"dcls", &dcls, want_cls, 1e-6}, {"dposition", &dposition, want_position, 1e-6}},
+  check("class_tokens backward",
+        {{"dx", &dx, want_dx, tolerance_of(type)},
+         {"dcls", &dcls, want_cls, 1e-6},
+         {"dposition", &dposition, want_position, 1e-6}},
         [&](CbContext* c) { return backend().class_tokens_backward(c, &g); });
 }
 
@@ -159,9 +187,11 @@ void patchify_case(int32_t type, int64_t height, int64_t width, bool accumulate)
     want[size_t(i)] = pixels.at(from);
     want_dx[size_t(from)] += dy.at(i);
   }
-  check("patchify", {{"y", &y, want, tolerance_of(type, 0)}}, [&](CbContext* c) { return backend().patchify_forward(c, &f); });
+  check("patchify", {{"y", &y, want, tolerance_of(type, 0)}},
+        [&](CbContext* c) { return backend().patchify_forward(c, &f); });
   patchify_grads g{&f, dy.data(), dx.f32(), accumulate};
-  check("patchify backward", {{"dx", &dx, want_dx, 1e-6}}, [&](CbContext* c) { return backend().patchify_backward(c, &g); });
+  check("patchify backward", {{"dx", &dx, want_dx, 1e-6}},
+        [&](CbContext* c) { return backend().patchify_backward(c, &g); });
 }
 
 }  // namespace
