@@ -21,9 +21,12 @@ export function createProgress(quiet: boolean, stream: NodeJS.WriteStream = proc
   return new Bars(stream)
 }
 
+/** A bar goes when its task is done; what takes one update is not drawn at all. */
 class Bars implements Progress {
   #bar: SingleBar | undefined
   #task = ''
+  #began = 0
+  #first = 0
 
   constructor(private readonly stream: NodeJS.WriteStream) {}
 
@@ -31,14 +34,18 @@ class Bars implements Progress {
     if (task !== this.#task) {
       this.stop()
       this.#task = task
-      const format = `${task} {bar} {value}/{total} {eta_formatted} {note}`
+      this.#began = performance.now()
+      this.#first = done
+    }
+    if (this.#bar === undefined && done < total) {
+      const format = `${task} {bar} {value}/{total} {left} {note}`
       this.#bar = new SingleBar(
-        { format, stream: this.stream, barsize: 24, hideCursor: true, fps: 5, etaBuffer: 20 },
+        { format, stream: this.stream, barsize: 24, hideCursor: true, fps: 5, clearOnComplete: true },
         Presets.shades_classic,
       )
-      this.#bar.start(total, done, { note })
+      this.#bar.start(total, done, { note, left: '' })
     }
-    this.#bar?.update(done, { note })
+    this.#bar?.update(done, { note, left: this.#left(done, total) })
   }
 
   say(line: string): void {
@@ -51,4 +58,16 @@ class Bars implements Progress {
     this.#bar = undefined
     this.#task = ''
   }
+
+  /** From the rate since the task began; the first update tells none. */
+  #left(done: number, total: number): string {
+    if (done <= this.#first) return ''
+    return `${formatSeconds(((performance.now() - this.#began) / 1000 / (done - this.#first)) * (total - done))} left`
+  }
+}
+
+/** 45 s, 12 min, 3 h. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`
+  return seconds < 5400 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`
 }

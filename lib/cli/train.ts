@@ -5,7 +5,7 @@ import { formatBytes } from '../train/estimate.js'
 import type { FineTuneEvent, FineTuneOptions, FineTuneReport } from '../train/fine-tune.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
-import { createProgress, type Progress } from './progress.js'
+import { createProgress, formatSeconds, type Progress } from './progress.js'
 import { readNames, readSettings, readTemplates, trainSettings } from './settings.js'
 import { resultsTable } from './table.js'
 
@@ -118,11 +118,10 @@ function stopped(step?: number): number {
 function tell(progress: Progress, event: FineTuneEvent): void {
   if (event.type === 'plan') {
     const { estimate, images, validation, seconds } = event
-    const time = seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`
     const held = validation === 0 ? '' : `, ${validation} for validation`
     progress.say(
       `${images} images${held}; training ${(estimate.trainable / 1e6).toPrecision(3)} M of ${(estimate.parameters / 1e6).toPrecision(3)} M ` +
-        `parameters; about ${formatBytes(estimate.memory.total)} and ${time}`,
+        `parameters; about ${formatBytes(estimate.memory.total)} and ${formatSeconds(seconds)}`,
     )
   } else if (event.type === 'start')
     progress.say(

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { createProgress } from '../../lib/cli/progress.js'
+import { createProgress, formatSeconds } from '../../lib/cli/progress.js'
 import { evalSettings, parseBytes, readSettings, readTemplates, trainSettings } from '../../lib/cli/settings.js'
 import { formatTable, resultsTable } from '../../lib/cli/table.js'
 import type { Evaluation } from '../../lib/train/evaluate.js'
@@ -94,8 +94,9 @@ describe('progress', () => {
   test('is drawn on a terminal', () => {
     const drawn = work(false, true)
     expect(drawn).toMatch(/^3 images\n/)
-    expect(drawn).toMatch(/train .*4\/4.*loss 0\.1/)
+    expect(drawn).toMatch(/train .*1\/4 +loss 0\.5/)
     expect(drawn).toMatch(/test .*1\/2/)
+    expect([0, 12.1, 300, 9000].map(formatSeconds)).toEqual(['0 s', '13 s', '5 min', '2.5 h'])
   })
 
   test('is silent when piped, with --quiet, and on a dumb terminal', () => {
