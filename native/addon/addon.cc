@@ -1,13 +1,13 @@
 // Entry point: one Environment per Node environment, context-aware.
 #include "addon/bind.h"
-#include "cpu/gemm/gemm.h"
-#include "cpu/parallel.h"
+#include "cpu/level.h"
 
 namespace cambium {
 namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   try {
+    if (const char* error = cpu_level_error()) fail("E_CPU", "%s", error);
     auto* environment = new Environment(env);
     env.SetInstanceData<Environment>(environment);
     // The stream must stop while the environment can still be told; instance data goes too late for that.

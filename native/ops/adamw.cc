@@ -31,7 +31,7 @@ Tensor adamw(Session& s, const std::vector<AdamWGroup>& groups, const Tensor& sc
                                o](CbContext* context) {
     const squared_norm_args n{count, list.data(), norm};
     if (int status = backend->squared_norm(context, &n)) return status;
-    adamw_args a{count, list.data(), schedule, o.max_norm > 0 ? norm : nullptr, static_cast<float>(o.beta1), static_cast<float>(o.beta2),
+    adamw_args a{count, list.data(), schedule, o.max_norm > 0 ? norm : nullptr, o.beta1, o.beta2,
                  static_cast<float>(o.eps), static_cast<float>(o.max_norm)};
     return backend->adamw(context, &a);
   });

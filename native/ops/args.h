@@ -305,7 +305,8 @@ typedef struct adamw_args {
   int64_t parameters;
   const CbParameter* list;
   const float *schedule, *norm2;
-  float beta1, beta2, eps, max_norm;
+  double beta1, beta2;  // as 1 − β2 in f32 would lose 1e-5 of it
+  float eps, max_norm;
 } adamw_args;
 
 #ifdef __cplusplus

@@ -76,6 +76,8 @@ const sizes: LinearCase[] = [
   { x: [5, 1100], out: 9, bias: true },
   { x: [3, 20], out: 700 },
   { x: [900, 10], out: 12 },
+  { x: [2, 5000], out: 3, bias: true }, // sums that are cut, here and in dW of the next
+  { x: [4500, 3], out: 5 },
   { x: [2, 5, 12], out: 7 },
   { x: [130, 36], out: 50, bias: true, residual: true, result: 'f32' },
   { x: [0, 8], out: 6, bias: true },

@@ -1,0 +1,102 @@
+import { native } from '../../lib/native.js'
+import { multiply, sum } from '../../lib/ops.js'
+import { AdamW, type AdamWOptions } from '../../lib/optim/adamw.js'
+import { backward, Parameter, step, Tensor } from '../../lib/tensor.js'
+import { relativeError } from './check-case.js'
+import { normals } from './normals.js'
+
+// AdamW with decay, clipping and the running average, three updates against float64 (Loshchilov & Hutter 2019,
+// algorithm 2; native/ops/args.h).
+interface State {
+  value: number[]
+  m: number[]
+  v: number[]
+  average: number[]
+}
+
+/** One update in float64. Returns the squared norm of the gradients before clipping. */
+function update(states: State[], gradients: number[][], t: number, o: Required<AdamWOptions>, lr: number, momentum: number): number {
+  const norm2 = gradients.flat().reduce((total, g) => total + g * g, 0)
+  const clip = o.clipNorm > 0 ? Math.min(1, o.clipNorm / (Math.sqrt(norm2) + 1e-6)) : 1
+  states.forEach((s, p) => {
+    const decay = s.value.length > 5 ? o.weightDecay : 0
+    s.value.forEach((value, i) => {
+      const g = gradients[p][i] * clip
+      s.m[i] = o.beta1 * s.m[i] + (1 - o.beta1) * g
+      s.v[i] = o.beta2 * s.v[i] + (1 - o.beta2) * g * g
+      const [c1, c2] = [1 - o.beta1 ** t, 1 - o.beta2 ** t]
+      s.value[i] = value * (1 - lr * decay) - ((lr / c1) * s.m[i]) / (Math.sqrt(s.v[i] / c2) + o.eps)
+      s.average[i] = momentum * s.average[i] + (1 - momentum) * s.value[i]
+    })
+  })
+  return norm2
+}
+
+const float = (values: readonly number[]) => Float32Array.from(values)
+const settings: [string, Partial<AdamWOptions>][] = [
+  ['plain', {}],
+  ['with decay', { weightDecay: 0.2 }],
+  ['with clipping', { clipNorm: 0.75 }],
+  ['with a bound that is never met', { clipNorm: 1e6 }],
+  ['other betas and eps', { beta1: 0.8, beta2: 0.95, eps: 1e-3, weightDecay: 0.01, clipNorm: 2 }],
+]
+
+test.each(settings)('%s', async (_, given) => {
+  const o = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clipNorm: 0, average: true, decays: () => true, ...given }
+  const shapes = [[37, 41], [5], [1, 20000]]
+  const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b, 1))
+  const parameters = shapes.map((shape, i) => Parameter.named(`p${i}`, float(normals(i, sizes[i])), shape))
+  for (const p of parameters) p.trainable = true
+  const optimizer = new AdamW(parameters, { ...o, decays: (p) => p.count > 5 })
+  const states: State[] = sizes.map((size, i) => {
+    const value = Array.from(float(normals(i, size)))
+    return { value, m: Array(size).fill(0), v: Array(size).fill(0), average: [...value] }
+  })
+  const start = states.map((s) => Float64Array.from(s.value))
+  for (let t = 1; t <= 3; ++t) {
+    const gradients = sizes.map((size, i) => Array.from(float(normals(10 * t + i, size))))
+    const norm2 = await step(() => {
+      backward(parameters.map((p, i) => sum(multiply(p, Tensor.from(float(gradients[i]), shapes[i])))))
+      return optimizer.update(0.01 * t, 0.6)
+    })
+    const want = update(states, gradients, t, o, 0.01 * t, 0.6)
+    expect(Math.abs((await norm2.item()) - want)).toBeLessThanOrEqual(1e-6 * want)
+    norm2.dispose()
+  }
+  const named = new Map(optimizer.state().map((p) => [p.name, p]))
+  for (const [i, s] of states.entries()) {
+    const value = await parameters[i].floats()
+    const moved = Float64Array.from(value, (v, k) => v - start[i][k])
+    const wanted = Float64Array.from(s.value, (v, k) => v - start[i][k])
+    expect(relativeError(moved, wanted)).toBeLessThanOrEqual(1e-4) // DESIGN §6 allows 1e-3 for the change of weights
+    for (const kind of ['m', 'v', 'average'] as const)
+      expect(relativeError(await named.get(`p${i}.${kind}`)!.floats(), Float64Array.from(s[kind]))).toBeLessThanOrEqual(2e-6)
+    const gradient = parameters[i].gradient!
+    expect((await gradient.floats()).every((g) => g === 0)).toBe(true) // zeroed in the same pass
+    gradient.dispose()
+  }
+  optimizer.dispose()
+  for (const p of parameters) p.dispose()
+})
+
+test('a parameter without a gradient takes part with a zero one', async () => {
+  const p = Parameter.named('p', float([1, -2]), [2])
+  const m = Parameter.named('m', float([1, 1]), [2])
+  const v = Parameter.named('v', float([4, 4]), [2])
+  p.trainable = true
+  const schedule = Parameter.named('schedule', float([0.5, 1, 1, 0]), [4])
+  const norm2 = await step(
+    () =>
+      new Tensor(
+        native.adamw([{ parameter: p.id, m: m.id, v: v.id, average: 0, decay: 0, lrScale: 2 }], schedule.id, {
+          beta1: 0.5,
+          beta2: 0.25,
+          eps: 0,
+          maxNorm: 1,
+        }),
+      ),
+  )
+  expect(await norm2.item()).toBe(0)
+  expect(Array.from(await p.floats())).toEqual([0.5, -2.5]) // lr · lrScale · 0.5 / √1
+  for (const t of [norm2, p, m, v, schedule]) t.dispose()
+})
