@@ -129,7 +129,6 @@ export interface Native {
     options: { box?: number[]; outWidth: number; outHeight: number; resample: string; flip?: boolean },
   ): Promise<Uint8Array>
   product(request: ProductRequest): Promise<Float32Array>
-  writeFileAtomic(path: string, parts: readonly Bytes[]): Promise<void>
 }
 
 const root = join(__dirname, '..')

@@ -4,7 +4,7 @@ import { CambiumError } from '../errors.js'
 import { loadPreprocessor, openClipFolder } from '../formats/clip-files.js'
 import type { ClipConfig, HiddenAct, TowerConfig } from '../formats/hf-config.js'
 import type { LayoutName } from '../formats/layouts.js'
-import { ImagePreprocessor } from '../formats/preprocessor.js'
+import type { ImagePreprocessor } from '../formats/preprocessor.js'
 import { ClipTokenizer } from '../formats/tokenizer.js'
 import type { Injection, TokenRows, Tower } from '../injection/injection.js'
 import { type FloatDType, native } from '../native.js'
@@ -63,9 +63,8 @@ export class Clip {
     const config = options.imageSize ? withImageSize(found, options.imageSize) : found
     const weights = await Weights.load(files.checkpoint, files.weights, dtype)
     if (config !== found) await resizePositions(weights, config.vision)
-    const { crop } = options
-    const preprocessor =
-      config === found ? await loadPreprocessor(files, { crop }) : ImagePreprocessor.clip(config.vision.imageSize, { crop })
+    const own = await loadPreprocessor(files, { crop: options.crop })
+    const preprocessor = config === found ? own : own.withSize(config.vision.imageSize)
     const tokenizer = await ClipTokenizer.load(files.folder).catch((error: CambiumError) => {
       if (error.code === 'E_NOT_FOUND') return undefined
       throw error

@@ -23,6 +23,7 @@ export interface SaveOptions {
 
 const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
 const MEMORY: Partial<Record<DiskDtype, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
+const POSITIONS = 'vision_model.embeddings.position_embedding.weight'
 const COMPANION =
   /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
 
@@ -65,8 +66,12 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
     return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(clip, write, trained), type) }
   })
   for (const name of await readdir(clip.folder)) if (COMPANION.test(name)) await copyFile(join(clip.folder, name), join(folder, name))
+  // Another image size than the folder's is another preprocessor too.
+  if (weights.changed.has(POSITIONS))
+    await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify(clip.preprocessor.toJson(), null, 2)}\n`)
+  const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
   const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
-  await writeCheckpoint(folder, tensors, { maxShardBytes, signal })
+  await writeCheckpoint(folder, tensors, { maxShardBytes, signal, stem })
   await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(raw, null, 2)}\n`)
 }
 

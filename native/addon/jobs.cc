@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "addon/bind.h"
-#include "io/atomic_file.h"
 #include "io/preprocess.h"
 #include "io/read_tensor.h"
 #include "linalg/product.h"
@@ -231,23 +230,6 @@ Napi::Value product(Environment& e, const Info& info) {
       pin);
 }
 
-// (path, parts): the file appears whole or not at all.
-Napi::Value write_file(Environment& e, const Info& info) {
-  const std::string path = From<std::string>::get(e, info[0]);
-  const auto list = From<std::vector<Bytes>>::get(e, info[1]);
-  std::vector<Napi::Value> pin;
-  const auto array = info[1].As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); ++i) pin.push_back(array.Get(i));
-  return Job::start(
-      info.Env(),
-      [path, list] {
-        std::vector<BytePart> parts;
-        for (const Bytes& bytes : list) parts.push_back({bytes.data, bytes.size});
-        return write_file_atomic(path, parts.data(), parts.size());
-      },
-      [](Napi::Env env) -> Napi::Value { return env.Undefined(); }, pin);
-}
-
 }  // namespace
 
 void bind_jobs(Napi::Env env, Napi::Object& exports) {
@@ -256,7 +238,6 @@ void bind_jobs(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "preprocessImage", preprocess_image);
   bind(env, exports, "resizeImage", resize_image);
   bind(env, exports, "product", product);
-  bind(env, exports, "writeFileAtomic", write_file);
 }
 
 }  // namespace cambium

@@ -1,6 +1,13 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { openClipFolder } from '../../lib/formats/clip-files.js'
+import { layoutNamed } from '../../lib/formats/layouts.js'
 import { Clip } from '../../lib/models/clip.js'
 import { scope, Tensor } from '../../lib/tensor.js'
 import { Case, fixture, relativeError } from '../fixture.js'
+import { writeClip } from '../formats/write-clip.js'
+import { temporaryFolder } from '../temporary-folder.js'
+import { tinyClip } from '../tiny-clip.js'
 
 const CASES = [
   ['even', 'quick-gelu'],
@@ -22,5 +29,50 @@ describe('CLIP', () => {
     expect(relativeError([await text.floats(), want.get('text_features')])).toBeLessThan(1e-5)
     expect(relativeError([await padded.floats(), want.get('text_features')])).toBeLessThan(1e-5)
     clip.dispose()
+  })
+})
+
+describe('saving', () => {
+  const folder = temporaryFolder()
+
+  test('another image size: positions are interpolated, and the saved model is of that size', async () => {
+    const clip = await Clip.load(tinyClip(join(folder, 'clip')), { dtype: 'f32', imageSize: 56 })
+    await clip.save(join(folder, 'larger'))
+    const again = await Clip.load(join(folder, 'larger'), { dtype: 'f32' })
+    expect(again.config.vision.imageSize).toBe(56)
+    expect(again.preprocessor.outputSize).toEqual([56, 56])
+    const pixels = Float32Array.from({ length: 3 * 56 * 56 }, (_, i) => Math.sin(i / 9))
+    const [a, b] = scope(() => [clip, again].map((m) => m.encodeImage(Tensor.from(pixels, [1, 3, 56, 56]))))
+    expect([...(await b.floats())]).toEqual([...(await a.floats())])
+    clip.dispose()
+    again.dispose()
+  })
+
+  test.each([
+    ['bf16', 2e-2],
+    ['f16', 2e-3],
+  ] as const)('in %s', async (dtype, bound) => {
+    const clip = await Clip.load(tinyClip(join(folder, 'clip')), { dtype: 'f32' })
+    await clip.save(join(folder, dtype), { dtype })
+    const again = await Clip.load(join(folder, dtype), { dtype: 'f32' })
+    const [a, b] = scope(() => [clip, again].map((m) => m.encodeText([[598, 5, 9, 599]])))
+    expect(relativeError([await b.floats(), await a.floats()])).toBeLessThan(bound)
+    await expect(clip.save(clip.folder)).rejects.toMatchObject({ code: 'E_SAME_FOLDER' })
+    clip.dispose()
+    again.dispose()
+  })
+
+  test('names of open_clip: read, and written back in the same names', async () => {
+    const source = await openClipFolder(tinyClip(join(folder, 'clip')))
+    await writeClip(source, join(folder, 'theirs'), layoutNamed('open-clip'))
+    const clips = [await Clip.load(join(folder, 'clip'), { dtype: 'f32' }), await Clip.load(join(folder, 'theirs'), { dtype: 'f32' })]
+    await clips[1].save(join(folder, 'back'))
+    clips.push(await Clip.load(join(folder, 'back'), { dtype: 'f32' }))
+    const features = scope(() => clips.map((m) => m.encodeText([[598, 5, 9, 599]])))
+    const [a, b, c] = await Promise.all(features.map((t) => t.floats()))
+    expect([...b]).toEqual([...a])
+    expect([...c]).toEqual([...a])
+    expect(readdirSync(join(folder, 'back'))).toContain('open_clip_model.safetensors')
+    for (const clip of clips) clip.dispose()
   })
 })
