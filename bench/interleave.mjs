@@ -72,6 +72,7 @@ class Worker {
     let before = Number.POSITIVE_INFINITY
     for (let i = 0; i < 5; i++) {
       const now = median((await this.step(steps)).seconds)
+      process.stderr.write(`warm-up: ${this.label} ${now.toFixed(3)} s\n`)
       if (Math.abs(now / before - 1) < 0.03) return
       before = now
     }
