@@ -9,15 +9,14 @@
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { readInputs } from './inputs.mjs'
 
 const require = createRequire(import.meta.url)
 const { AdamW, backward, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
 const { native } = require('../dist/native.js')
-const { openSafetensors } = require('../dist/formats/safetensors-read.js')
 const { mean, multiply } = require('../dist/ops.js')
 
 const { values: args } = parseArgs({
@@ -34,29 +33,8 @@ native.setThreads(Number(args.threads))
 
 const peakMb = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1024
 
-async function inputs(folder) {
-  const { tensors } = await openSafetensors(join(folder, 'bench-inputs.safetensors'))
-  const read = async (name, to) => {
-    const { path, offset, count, dtype, fileSize } = tensors.get(name)
-    return native.readTensor({ path, offset, count, from: dtype, to, expectedSize: fileSize })
-  }
-  const sets = [...tensors.keys()].filter((name) => name.startsWith('pixels.')).length
-  return Promise.all(
-    Array.from({ length: sets }, async (_, i) => {
-      const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32')))
-      const [rows, length] = tensors.get(`ids.${i}`).shape
-      return {
-        pixels: new Float32Array(await read(`pixels.${i}`, 'F32')),
-        shape: tensors.get(`pixels.${i}`).shape,
-        ids: Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)),
-        labels: new Int32Array(await read(`labels.${i}`, 'I32')),
-      }
-    }),
-  )
-}
-
 const clip = await Clip.load(args.model, { dtype: args.dtype })
-const sets = await inputs(args.model)
+const sets = await readInputs(args.model)
 let steps = 0
 
 function trainer() {

@@ -18,7 +18,7 @@ export interface PlanOptions extends MethodOptions {
   memoryBudget?: number
 }
 
-/** Share of the rate of a plain product that a whole step reaches; measured, and only for the first guess of the time. */
+/** Share of the rate of a plain product that a whole step is taken to reach: a guess for the first estimate, replaced by the real rate once training runs. */
 const STEP_EFFICIENCY = 0.6
 
 /**
