@@ -43,6 +43,19 @@ test('everything goes when the function throws, and the error is thrown on', () 
   expect(native.scopeDepth()).toBe(0)
 })
 
+test('a result that cannot be looked through keeps nothing', () => {
+  const before = native.memory().tensors
+  const mine = new Error('mine')
+  const result = () => ({
+    first: ones(2),
+    get second(): Tensor {
+      throw mine
+    },
+  })
+  expect(() => scope(result)).toThrow(mine)
+  expect(native.memory().tensors).toBe(before)
+})
+
 test('a thenable is refused, and its own failure later harms nobody', async () => {
   const before = native.memory().tensors
   expect(thrownBy(() => scope(() => Promise.resolve(ones(1))))).toBe('E_ASYNC')
