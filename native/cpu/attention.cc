@@ -23,6 +23,7 @@ namespace {
 
 constexpr int kScratchSlot = 0;
 constexpr int64_t kAlignment = 64;
+constexpr int64_t kPackStep = 32;  // a multiple of every k_unit
 
 // What all heads share.
 struct Shape {
@@ -88,10 +89,18 @@ void pack_right(const Shape& s, MatrixView v, int64_t k, int64_t columns, char* 
   }
 }
 
-// Scores (or their gradient) [keys][nr] as a right operand: as they stand, or packed into `room`.
+// Rows of scores that stand in memory: whole tiles, and whole steps of packing.
+int64_t score_rows(const Shape& s, int64_t n) {
+  return larger(divide_up(n, s.mr) * s.mr, divide_up(n, kPackStep) * kPackStep);
+}
+
+// Scores (or their gradient) [keys][nr] as a right operand: as they stand, or packed into `room`. Packing is fastest in
+// whole steps of k, so the last one is filled up with zeros.
 const void* right_operand(const Shape& s, float* scores, int64_t keys, int64_t columns, char* room) {
   if (s.direct) return scores;
-  s.kernel->pack_b({scores, Element::f32, s.nr, 1}, keys, columns, room);
+  const int64_t rows = divide_up(keys, kPackStep) * kPackStep;
+  __builtin_memset(scores + keys * s.nr, 0, size_t((rows - keys) * s.nr) * sizeof(float));
+  s.kernel->pack_b({scores, Element::f32, s.nr, 1}, rows, columns, room);
   return room;
 }
 
@@ -187,8 +196,8 @@ size_t forward_room(const Shape& s, int64_t n, char* base, ForwardRoom* r) {
   r->keys = pieces.take<char>(a_bytes(s, n, s.width));
   r->values = pieces.take<char>(a_bytes(s, s.width, n));
   r->queries = pieces.take<char>(b_bytes(s, s.width, s.nr));
-  r->weights = pieces.take<char>(s.direct ? 0 : b_bytes(s, n, s.nr));
-  r->scores = pieces.take<float>(divide_up(n, s.mr) * s.mr * s.nr * 4);
+  r->weights = pieces.take<char>(s.direct ? 0 : b_bytes(s, score_rows(s, n), s.nr));
+  r->scores = pieces.take<float>(score_rows(s, n) * s.nr * 4);
   r->result = pieces.take<float>((s.keep + W) * s.nr * 4);
   r->inverse = pieces.take<float>(s.nr * 4);
   r->lse = pieces.take<float>(s.nr * 4);
@@ -239,9 +248,9 @@ size_t backward_room(const Shape& s, int64_t n, char* base, BackwardRoom* r) {
   r->queries_across = pieces.take<char>(b_bytes(s, s.nr, s.width));
   r->dys_across = pieces.take<char>(b_bytes(s, s.nr, s.width));
   r->tile = pieces.take<char>(a_bytes(s, s.mr, s.nr));
-  r->packed = pieces.take<char>(s.direct ? 0 : b_bytes(s, n, s.nr));
+  r->packed = pieces.take<char>(s.direct ? 0 : b_bytes(s, score_rows(s, n), s.nr));
   r->scores = pieces.take<float>(s.mr * s.nr * 4);
-  r->dscores = pieces.take<float>(divide_up(n, s.mr) * s.mr * s.nr * 4);
+  r->dscores = pieces.take<float>(score_rows(s, n) * s.nr * 4);
   r->result = pieces.take<float>((s.keep + W) * s.nr * 4);
   const int64_t sums = divide_up(n, s.mr) * s.mr * divide_up(s.width, s.nr) * s.nr * 4;
   r->dk = pieces.take<float>(sums);
