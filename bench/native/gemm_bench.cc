@@ -1,9 +1,9 @@
-// Speed of products at every level, as a share of the machine's own peak: chains of multiply-adds in registers, measured
-// in the same run. Levels take turns; a figure is the median over the rounds. With one thread the clock is the thread's CPU
-// time, so that other work on the machine disturbs less; with more it is the wall.
+// Speed of products at every level, as a share of the machine's own peak: chains of multiply-adds in registers,
+// measured in the same run. Levels take turns; a figure is the median over the rounds. With one thread the clock is the
+// thread's CPU time, so that other work on the machine disturbs less; with more it is the wall.
 //   gemm_bench [rounds = 7] [threads = 1] [only the shape of this number]
-// Shapes are those of CLIP towers (M tokens × K × N): forward (weights packed once), dX (weights in the other direction,
-// packed once) and dW (both operands turned, packed on the way).
+// Shapes are those of CLIP towers (M tokens × K × N): forward (weights packed once), dX (weights in the other
+// direction, packed once) and dW (both operands turned, packed on the way).
 #include <immintrin.h>
 
 #include <time.h>
@@ -25,7 +25,8 @@ namespace {
 bool by_cpu_time = true;
 double seconds() {
   timespec t;
-  if (by_cpu_time && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+  if (by_cpu_time && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0)
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -104,7 +105,8 @@ std::vector<Contender> contenders() {
   if (level_available(Level::avx512))
     all.push_back({Level::avx512, Element::f32, &avx512::gemm_table(), peak(32.0 * kChains * kSteps, chains_avx512)});
   if (level_available(Level::avx512_bf16))
-    all.push_back({Level::avx512_bf16, Element::bf16, &avx512::gemm_table(), peak(64.0 * kChains * kSteps, chains_bf16)});
+    all.push_back({Level::avx512_bf16, Element::bf16, &avx512::gemm_table(),
+                   peak(64.0 * kChains * kSteps, chains_bf16)});
   if (level_available(Level::amx)) all.push_back({Level::amx, Element::bf16, &avx512::gemm_table(), 0});
   all.insert(all.begin(), {Level::portable, Element::f32, &portable::gemm_table(), 0});
   return all;
@@ -176,8 +178,8 @@ int main(int count, char** arguments) {
                           {kGelu, 1576, 768, 3072}, {kForward, 1576, 3072, 768}, {kForward, 2056, 1024, 4096},
                           {kForward, 2056, 4096, 1024}, {kForward, 400, 768, 3072}, {kDx, 1576, 3072, 768},
                           {kDx, 1576, 768, 768}, {kDw, 768, 1576, 768}, {kDw, 3072, 1576, 768}, {kDw, 768, 1576, 3072},
-                          {kForward, 1576, 768, 8}, {kForward, 1576, 8, 768}, {kDw, 8, 1576, 768}, {kForward, 8, 768, 768},
-                          {kForward, 128, 512, 512}};
+                          {kForward, 1576, 768, 8}, {kForward, 1576, 8, 768}, {kDw, 8, 1576, 768},
+                          {kForward, 8, 768, 768}, {kForward, 128, 512, 512}};
   int index = 0;
   for (const Shape& s : shapes) {
     if (only >= 0 && index++ != only) continue;
@@ -191,7 +193,7 @@ int main(int count, char** arguments) {
         if (round >= 0) speed[i].push_back(v);
       }
     char name[64];
-    std::snprintf(name, sizeof name, "%s %lldx%lldx%lld", names[s.form], (long long)s.m, (long long)s.k, (long long)s.n);
+    std::snprintf(name, sizeof name, "%s %dx%dx%d", names[s.form], int(s.m), int(s.k), int(s.n));
     std::printf("%-28s", name);
     for (size_t i = 0; i < all.size(); ++i) {
       const double v = median(speed[i]);

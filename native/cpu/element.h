@@ -7,6 +7,7 @@ namespace cambium {
 
 enum class Element : int32_t { f32 = 0, bf16 = 1 };
 
-constexpr size_t element_size(Element e) { return e == Element::f32 ? 4 : 2; }
+// static: a copy per unit, so that one compiled for a wide level is never shared
+static constexpr size_t element_size(Element e) { return e == Element::f32 ? 4 : 2; }
 
 }  // namespace cambium

@@ -92,7 +92,8 @@ Level choose_level() {
   for (int i = 0; i < kLevels; ++i) {
     if (std::strcmp(forced, kNames[i]) != 0) continue;
     if (features().available[i]) return Level(i);
-    std::snprintf(forced_error, sizeof forced_error, "CAMBIUM_CPU: expected a level of this machine, got %s", kNames[i]);
+    std::snprintf(forced_error, sizeof forced_error, "CAMBIUM_CPU: expected a level of this machine, got %s",
+                  kNames[i]);
     return best_level();
   }
   std::snprintf(forced_error, sizeof forced_error,

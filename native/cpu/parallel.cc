@@ -1,8 +1,9 @@
 // Workers are detached and live as long as the process; nothing joins them, so that no static destructor can hang or
-// crash at exit. A job is published by one 64-bit word (generation, next task): a thread takes a task by compare-and-swap
-// on it, so a worker that wakes late can never run a task of a job that has ended, and nobody waits for a worker that
-// has not taken anything. The word is closed while the fields of the next job are written: a thread that read new fields
-// together with the old word fails its exchange. Waiting is a short bounded spin, then a condition variable.
+// crash at exit. A job is published by one 64-bit word (generation, next task): a thread takes a task by
+// compare-and-swap on it, so a worker that wakes late can never run a task of a job that has ended, and nobody waits for
+// a worker that has not taken anything. The word is closed while the fields of the next job are written: a thread that
+// read new fields together with the old word fails its exchange. Waiting is a short bounded spin, then a condition
+// variable.
 #include "parallel.h"
 
 #include <atomic>

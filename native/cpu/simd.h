@@ -1,11 +1,11 @@
 // A small vector layer for the CPU kernels, on the vector extensions of GCC and Clang.
 //
-// A unit is compiled once per level with CAMBIUM_LEVEL (a namespace name) and CAMBIUM_WIDTH (floats per vector: 16 avx512,
-// 8 avx2, 4 portable) set by the build. Everything here is inline inside cambium::CAMBIUM_LEVEL, so that no wide
+// A unit is compiled once per level with CAMBIUM_LEVEL (a namespace name) and CAMBIUM_WIDTH (floats per vector: 16
+// avx512, 8 avx2, 4 portable) set by the build. Everything here is inline inside cambium::CAMBIUM_LEVEL, so that no wide
 // instruction can be merged into code that runs on a smaller machine. No STL for the same reason.
 //
-//   vf, vi                 W floats, W 32-bit integers (+ - * / and comparisons are operators; a ? b : c selects by lane)
-//   load, store            unaligned; from float* or from bf16 (uint16_t*); store to bf16 rounds to nearest even, NaN stays NaN
+//   vf, vi                 W floats, W 32-bit integers (+ - * / comparisons are operators; a ? b : c selects by lane)
+//   load, store            unaligned; float* or bf16 (uint16_t*); to bf16 by rounding to nearest even, NaN stays NaN
 //   load_n, store_n        the first n lanes (0 <= n <= W); load_n fills the rest with zeros and never reads past n
 //   load_as<E>, store_as<E>, load_any, store_any       by element type and element index
 //   set, fma, max, min, sum, max_lane, sqrt            sum and max_lane reduce in a fixed order
@@ -110,7 +110,9 @@ CAMBIUM_INLINE __mmask16 lanes_mask(int n) { return __mmask16((1u << n) - 1); }
 CAMBIUM_INLINE vf load_n(const float* p, int n) { return (vf)_mm512_maskz_loadu_ps(lanes_mask(n), p); }
 CAMBIUM_INLINE vf load_n(const uint16_t* p, int n) { return widen((vh)_mm256_maskz_loadu_epi16(lanes_mask(n), p)); }
 CAMBIUM_INLINE void store_n(float* p, vf x, int n) { _mm512_mask_storeu_ps(p, lanes_mask(n), (__m512)x); }
-CAMBIUM_INLINE void store_n(uint16_t* p, vf x, int n) { _mm256_mask_storeu_epi16(p, lanes_mask(n), (__m256i)narrow(x)); }
+CAMBIUM_INLINE void store_n(uint16_t* p, vf x, int n) {
+  _mm256_mask_storeu_epi16(p, lanes_mask(n), (__m256i)narrow(x));
+}
 #else
 #if CAMBIUM_WIDTH == 8
 CAMBIUM_INLINE __m256i lanes_mask(int n) {

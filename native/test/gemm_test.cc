@@ -1,6 +1,6 @@
-// Products at every level that this machine has (and AMX over emulated tiles) against a double reference: odd sizes, both
-// directions of both operands, both types, every option of the epilogue, packed and unpacked B, and the same bits with
-// 1, 2 and 3 threads. Prints what failed and returns 1; prints one line and returns 0 when all is well.
+// Products at every level that this machine has (and AMX over emulated tiles) against a double reference: odd sizes,
+// both directions of both operands, both types, every option of the epilogue, packed and unpacked B, and the same bits
+// with 1, 2 and 3 threads. Prints what failed and returns 1; prints one line and returns 0 when all is well.
 #include "cpu/gemm/gemm.h"
 
 #include <cmath>
@@ -31,7 +31,7 @@ uint16_t narrow(float x) {
 std::mt19937 random_bits(7);
 float draw() { return std::normal_distribution<float>()(random_bits); }
 
-// An array of either type, with a margin that must stay as it was. Exact-size heap blocks, so that sanitizers see overruns.
+// An array of either type, with a margin that must stay as it was.
 struct Array {
   static constexpr size_t kMargin = 40;
   static constexpr uint8_t kMark = 0xa7;
@@ -141,7 +141,8 @@ Reference reference(const Case& c, const Operands& o, Element product) {
         size += std::fabs(x * y);
       }
       const size_t at = size_t(i * c.n + j);
-      double t = (c.options & kScale ? double(o.scale) : 1.0) * sum + (c.options & kBias ? double(o.bias[size_t(j)]) : 0.0);
+      double t = (c.options & kScale ? double(o.scale) : 1.0) * sum;
+      if (c.options & kBias) t += o.bias[size_t(j)];
       r.pre.push_back(t);
       if (c.options & kDerivative) t *= activation_derivative(c.activation, o.derivative.get(at));
       else t = activate(c.activation, t);
@@ -178,7 +179,8 @@ Result multiply(Level level, Element product, const Case& c, const Operands& o) 
   const MatrixView b{o.b.bytes.data(), c.b_type, c.b_turned ? 1 : c.n, c.b_turned ? c.k : 1};
   std::vector<uint8_t> packed(table.packed_b_bytes(c.k, c.n, product));
   if (c.packed && table.pack_matrix_b(b, c.k, c.n, product, packed.data()) != 0) r.ok = false;
-  GemmCall call{a, b, c.packed ? packed.data() : nullptr, c.m, c.n, c.k, r.c.bytes.data(), c.c_type, product, Epilogue()};
+  const void* const packed_b = c.packed ? packed.data() : nullptr;
+  GemmCall call{a, b, packed_b, c.m, c.n, c.k, r.c.bytes.data(), c.c_type, product, Epilogue()};
   Epilogue& e = call.epilogue;
   e.activation = c.activation;
   if (c.options & kScale) e.scale = &o.scale;
@@ -216,7 +218,8 @@ void check(const Case& c) {
       for (int threads : {2, 3}) {
         set_thread_count(threads);
         const Result more = multiply(level, product, c, o);
-        if (more.c.bytes != one.c.bytes || more.pre.bytes != one.pre.bytes) fail(name, product, c, "bits depend on threads");
+        if (more.c.bytes != one.c.bytes || more.pre.bytes != one.pre.bytes)
+          fail(name, product, c, "bits depend on threads");
       }
     }
   }

@@ -31,7 +31,8 @@ CAMBIUM_INLINE void finish(const GemmCall& call, vf t, vf scale, int64_t row, in
 }
 
 // Rows [row, row + rows) and columns [column, column + columns) of the result, from acc with `ld` floats a row.
-inline void finish_tile(const GemmCall& call, const float* acc, int ld, int64_t row, int rows, int64_t column, int columns) {
+inline void finish_tile(const GemmCall& call, const float* acc, int ld, int64_t row, int rows, int64_t column,
+                        int columns) {
   const vf scale = set(call.epilogue.scale ? *call.epilogue.scale : 1.f);
   for (int i = 0; i < rows; ++i, acc += ld) {
     int j = 0;

@@ -1,6 +1,6 @@
 // Products of whole matrices at one level: B is packed once into panels of nr columns (beforehand or by all threads), a
-// task packs a block of rows of A that fits the L2 cache and multiplies it with its panels of B, tile by tile, and every
-// tile goes through the epilogue while it is in the L1 cache. Only the order along k touches the bits of a result, and
+// task packs a block of rows of A that fits the L2 cache and multiplies it with its panels of B, tile by tile, and
+// every tile goes through the epilogue while it is in the L1 cache. Only the order along k touches the bits of a result, and
 // that is the same for every task cut.
 #include "../parallel.h"
 #include "epilogue.h"
@@ -13,7 +13,7 @@ namespace {
 constexpr int kSlotA = kGemmScratch, kSlotB = kGemmScratch + 1, kSlotPartial = kGemmScratch + 2;
 constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of the smallest L2 cache we meet
 constexpr int64_t kMostK = 4096;               // longer sums are cut, so that panels stay in the L2 cache
-constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for this many results at once
+constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for so many results at once
 constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
 constexpr int kBlockRows = 112, kBlockPanels = 8, kTailRows = 28, kFewTasks = 16, kLeastColumnPanels = 4;
 constexpr int kMostTile = 32 * 32;
@@ -24,7 +24,8 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 MatrixView part(const MatrixView& v, int64_t row, int64_t column) {
   MatrixView p = v;
-  p.data = static_cast<const char*>(v.data) + (row * v.row_stride + column * v.column_stride) * int64_t(element_size(v.type));
+  const int64_t elements = row * v.row_stride + column * v.column_stride;
+  p.data = static_cast<const char*>(v.data) + elements * int64_t(element_size(v.type));
   return p;
 }
 
@@ -74,7 +75,7 @@ void pack_block_a(const Product& p, int64_t row, int64_t end_row, char* block, i
   }
 }
 
-// The block of A that the calling thread packed last. Tasks of one block follow each other, so it is often the one wanted.
+// The block of A that the calling thread packed last. Tasks of one block follow each other: often it is the one wanted.
 struct PackedBlock {
   uint64_t product;
   int64_t block;
@@ -124,7 +125,8 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
 }
 
 // Packs [k0, k0 + k) of B into panels `stride` bytes apart.
-void pack_panels_b(const MicroKernel& m, const MatrixView& b, int64_t k0, int64_t k, int64_t n, char* packed, int64_t stride) {
+void pack_panels_b(const MicroKernel& m, const MatrixView& b, int64_t k0, int64_t k, int64_t n, char* packed,
+                   int64_t stride) {
   const int64_t panels = divide_up(n, m.nr), at_once = 8;
   const int64_t unit = int64_t(m.nr) * int64_t(element_size(m.type));
   parallel_for(divide_up(panels, at_once), [&](int64_t task) {
@@ -143,8 +145,9 @@ void finish_zeros(const GemmCall& call) {
       finish_tile(call, zeros, 64, row, 1, column, int(smaller(64, call.n - column)));
 }
 
-// All pieces of k for rows [row0, row0 + rows). `whole_b`: the packed matrix, or null to pack each piece on the way.
-int run_rows(const GemmCall& call, const MicroKernel& m, const char* whole_b, int64_t row0, int64_t rows, int64_t piece) {
+// All pieces of k for rows [row0, row0 + rows). Without a packed matrix each piece of B is packed on the way.
+int run_rows(const GemmCall& call, const MicroKernel& m, int64_t row0, int64_t rows, int64_t piece) {
+  const char* const whole_b = static_cast<const char*>(call.packed_b);
   const int64_t unit_b = int64_t(m.nr) * int64_t(element_size(m.type)), column_panels = divide_up(call.n, m.nr);
   const Cut cut(m, rows, call.n, piece);
   const bool pieces = piece < call.k;
@@ -182,9 +185,10 @@ int gemm(const GemmCall& call) {
   const int64_t unit = larger(m.k_unit, 32);
   const int64_t piece = divide_up(divide_up(call.k, divide_up(call.k, kMostK)), unit) * unit;
   const bool pieces = piece < call.k;
-  const int64_t most_rows = pieces ? larger(1, kPartialFloats / (divide_up(call.n, m.nr) * m.nr) / m.mr) * m.mr : call.m;
+  const int64_t padded_n = divide_up(call.n, m.nr) * m.nr;
+  const int64_t most_rows = pieces ? larger(1, kPartialFloats / padded_n / m.mr) * m.mr : call.m;
   for (int64_t row = 0; row < call.m; row += most_rows) {
-    const int status = run_rows(call, m, static_cast<const char*>(call.packed_b), row, smaller(most_rows, call.m - row), piece);
+    const int status = run_rows(call, m, row, smaller(most_rows, call.m - row), piece);
     if (status) return status;
   }
   return 0;

@@ -1,4 +1,4 @@
-// Matrix products on the CPU: C[M,N] = epilogue(A[M,K] · B[K,N]), built from packed panels and one micro-kernel per level.
+// Matrix products on the CPU: C[M,N] = epilogue(A[M,K] · B[K,N]), from packed panels and one micro-kernel per level.
 // Plain structs only: this header is included by units compiled for different instruction sets.
 #pragma once
 #include <cstddef>
@@ -34,12 +34,16 @@ struct MicroKernel {
   void (*enter)();  // thread state (AMX tile configuration) around a run of calls; may be null
   void (*leave)();
 };
-inline int64_t padded_k(const MicroKernel& m, int64_t k) { return (k + m.k_unit - 1) / m.k_unit * m.k_unit; }
-inline size_t a_panel_bytes(const MicroKernel& m, int64_t k) { return size_t(padded_k(m, k)) * m.mr * element_size(m.type); }
-inline size_t b_panel_bytes(const MicroKernel& m, int64_t k) { return size_t(padded_k(m, k)) * m.nr * element_size(m.type); }
+static inline int64_t padded_k(const MicroKernel& m, int64_t k) { return (k + m.k_unit - 1) / m.k_unit * m.k_unit; }
+static inline size_t a_panel_bytes(const MicroKernel& m, int64_t k) {
+  return size_t(padded_k(m, k)) * size_t(m.mr) * element_size(m.type);
+}
+static inline size_t b_panel_bytes(const MicroKernel& m, int64_t k) {
+  return size_t(padded_k(m, k)) * size_t(m.nr) * element_size(m.type);
+}
 
 // What happens to the product before it is stored. Everything is optional (null or 0 = absent). For row i, column j:
-//   t = scale · product + bias[j];  pre[i,j] = t;  t = activation(t)  [or, backward: t *= activation'(derivative_of[i,j])]
+//   t = scale · product + bias[j];  pre[i,j] = t;  t = activation(t)  [backward: t *= activation'(derivative_of[i,j])]
 //   c[i,j] = t + residual[i,j] + skip[i,j]  (+ c[i,j] when accumulate)
 struct Epilogue {
   const float* scale = nullptr;   // device scalar: the gate. The caller handles zero; a kernel need not test it

@@ -16,7 +16,8 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < V; ++j) c[i][j] = accumulate ? _mm512_loadu_ps(acc + i * kColumns + j * 16) : _mm512_setzero_ps();
+    for (int j = 0; j < V; ++j)
+      c[i][j] = accumulate ? _mm512_loadu_ps(acc + i * kColumns + j * 16) : _mm512_setzero_ps();
   for (; k > 0; k -= 2, a += kRows, b += kColumns) {
     __m512bh row[V];
 #pragma GCC unroll 2

@@ -45,7 +45,8 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
 #define CAMBIUM_NAME(level, suffix) CAMBIUM_TEXT(level) suffix
 
 const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32, run<kColumns / W>,
-                            run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>, nullptr, nullptr};
+                            run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
+                            nullptr, nullptr};
 const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
                               run<kColumns / W>, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
                               pack_b_f32<kColumns, true>, nullptr, nullptr};

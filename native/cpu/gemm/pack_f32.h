@@ -1,5 +1,6 @@
 // Panels of f32: element (k, lane) at panel[k * LANES + lane]. A lane is a row of A or a column of B.
-// The source has its unit stride along lanes (rows are copied) or along k (blocks of W × W are transposed in registers).
+// The source has its unit stride along lanes (rows are copied) or along k (blocks of W × W are transposed in
+// registers).
 #pragma once
 #include "../simd.h"
 #include "gemm.h"
@@ -55,14 +56,16 @@ inline void pack_rows_f32(const void* source, int64_t k_stride, int lanes, int64
   for (int64_t i = 0; i < k; ++i, panel += LANES)
 #pragma GCC unroll 8
     for (int c = 0; c < LANES; c += W) {
-      const int width = LANES - c < W ? LANES - c : W, wanted = lanes - c < 0 ? 0 : lanes - c < width ? lanes - c : width;
+      const int width = LANES - c < W ? LANES - c : W, left = lanes - c < 0 ? 0 : lanes - c;
+      const int wanted = left < width ? left : width;
       store_n(panel + c, pack_load<S, ROUND>(source, i * k_stride + c, wanted), width);
     }
 }
 
 // Up to W values of k for each of up to W lanes: panel[k * LANES + lane].
 template <int LANES, int WIDTH, Element S, bool ROUND>
-CAMBIUM_INLINE void pack_block_f32(const void* source, int64_t lane_stride, int64_t start, int lanes, int k, float* panel) {
+CAMBIUM_INLINE void pack_block_f32(const void* source, int64_t lane_stride, int64_t start, int lanes, int k,
+                                   float* panel) {
   vf r[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) r[i] = i < lanes ? pack_load<S, ROUND>(source, start + i * lane_stride, k) : set(0.f);
@@ -78,15 +81,17 @@ inline void pack_columns_f32(const void* source, int64_t lane_stride, int lanes,
   for (int64_t i = 0; i < k; i += W) {
     const int depth = k - i < W ? int(k - i) : W;
     for (int c = 0; c < kWhole; c += W)
-      pack_block_f32<LANES, W, S, ROUND>(source, lane_stride, i + c * lane_stride, lanes - c, depth, panel + i * LANES + c);
+      pack_block_f32<LANES, W, S, ROUND>(source, lane_stride, i + c * lane_stride, lanes - c, depth,
+                                         panel + i * LANES + c);
     if (LANES > kWhole)
-      pack_block_f32<LANES, LANES - kWhole, S, ROUND>(source, lane_stride, i + kWhole * lane_stride, lanes - kWhole, depth,
-                                                      panel + i * LANES + kWhole);
+      pack_block_f32<LANES, LANES - kWhole, S, ROUND>(source, lane_stride, i + kWhole * lane_stride, lanes - kWhole,
+                                                      depth, panel + i * LANES + kWhole);
   }
 }
 
 template <int LANES, Element S, bool ROUND>
-inline void pack_panel_f32(const void* source, int64_t lane_stride, int64_t k_stride, int lanes, int64_t k, float* panel) {
+inline void pack_panel_f32(const void* source, int64_t lane_stride, int64_t k_stride, int lanes, int64_t k,
+                           float* panel) {
   if (lane_stride == 1) pack_rows_f32<LANES, S, ROUND>(source, k_stride, lanes, k, panel);
   else pack_columns_f32<LANES, S, ROUND>(source, lane_stride, lanes, k, panel);
 }

@@ -1,6 +1,6 @@
-// Panels of bf16 pairs for the dot-product kernels. A lane is a row of A or a column of B; the unit is a dword that holds
-// k and k + 1 of one lane (k in the low half). Blocks of 16 lanes × 32 k are brought into 16 vectors, one per pair, 16
-// lanes each ("pair vectors"), whichever way the source runs; the kernels' files say where those vectors go.
+// Panels of bf16 pairs for the dot-product kernels. A lane is a row of A or a column of B; the unit is a dword that
+// holds k and k + 1 of one lane (k in the low half). Blocks of 16 lanes × 32 k are brought into 16 vectors, one per
+// pair, 16 lanes each ("pair vectors"), whichever way the source runs; the kernels' files say where those vectors go.
 // On vector extensions alone, so that the AMX layout can be tested on any machine.
 #pragma once
 #include <cstdint>
@@ -23,8 +23,9 @@ CAMBIUM_INLINE void transpose_pairs(Pairs (&r)[16]) {
     Pairs t[16];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
-      t[2 * i] = __builtin_shufflevector(r[i], r[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+      const Pairs a = r[i], b = r[i + 8];
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) r[i] = t[i];
@@ -99,9 +100,9 @@ CAMBIUM_INLINE Pairs pairs_along_lanes(const void* p, const void* q, Element typ
   const Floats first = load_lanes<Floats>(p, n), second = load_lanes<Floats>(q, n);
 #if defined(__AVX512BF16__)
   const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);  // 16 of p, then 16 of q
-  const __m512i order = (__m512i)(Pairs{0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
-                                        0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f});
-  return (Pairs)_mm512_permutexvar_epi16(order, halves);
+  const Pairs order = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
+                       0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f};
+  return (Pairs)_mm512_permutexvar_epi16((__m512i)order, halves);
 #else
   return round_to_bf16(first) | (round_to_bf16(second) << 16);
 #endif

@@ -1,5 +1,5 @@
-// AMX tiles in plain C++, for machines without them: the same names and meaning as the intrinsics that micro_amx.cc uses,
-// with every constraint of the tile configuration checked. A unit that includes this is for tests only.
+// AMX tiles in plain C++, for machines without them: the same names and meaning as the intrinsics that micro_amx.cc
+// uses, with every constraint of the tile configuration checked. A unit that includes this is for tests only.
 #pragma once
 #include <cstdint>
 #include <cstdio>
