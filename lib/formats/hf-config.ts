@@ -190,3 +190,14 @@ export function configWithDtype(raw: JsonObject, dtype: DiskDtype): JsonObject {
   const name = DTYPE_NAMES[dtype]
   return { ...raw, ...('torch_dtype' in raw ? { torch_dtype: name } : {}), dtype: name }
 }
+
+const FLOAT_FIELDS =
+  /^(\s*"(?:layer_norm_eps|attention_dropout|dropout|initializer_range|initializer_factor|logit_scale_init_value)": -?\d+)(,?)$/gm
+
+/**
+ * The text of config.json. JavaScript has one kind of number and writes 1.0 as `1`, which transformers 5 refuses for
+ * the fields that it declares as float: those keep their point.
+ */
+export function clipConfigText(raw: JsonObject): string {
+  return `${JSON.stringify(raw, null, 2).replace(FLOAT_FIELDS, '$1.0$2')}\n`
+}

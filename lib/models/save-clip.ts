@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
 import type { DiskDtype } from '../formats/dtype.js'
-import { configWithDtype } from '../formats/hf-config.js'
+import { clipConfigText, configWithDtype } from '../formats/hf-config.js'
 import type { TensorToWrite } from '../formats/safetensors-write.js'
 import { planWrites, type WeightWrite } from '../formats/weight-map.js'
 import { type DType, native } from '../native.js'
@@ -72,7 +72,7 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
   const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
   const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
   await writeCheckpoint(folder, tensors, { maxShardBytes, signal, stem })
-  await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(raw, null, 2)}\n`)
+  await writeFileAtomic(join(folder, 'config.json'), clipConfigText(raw))
 }
 
 /** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */

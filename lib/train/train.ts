@@ -171,9 +171,8 @@ export class Trainer {
         if (signal?.aborted) break
         const lr = this.rate(done)
         const { loss, norm2 } = await this.step(batch, done, lr)
-        // Reading the step before this one is done while this one runs: two are in flight.
-        const value = await loss
-        const gradientNorm = Math.sqrt(await norm2)
+        const [value, squared] = await Promise.all([loss, norm2])
+        const gradientNorm = Math.sqrt(squared)
         if (!Number.isFinite(value))
           throw new CambiumError(
             'E_NAN',

@@ -48,9 +48,9 @@ Tensor linear(Session& s, const Tensor& x, const Tensor& w, const LinearOptions&
   a.residual = pointer(o.residual), a.skip = pointer(o.skip);
   a.residual_type = o.residual ? code(o.residual->dtype) : 0, a.skip_type = o.skip ? code(o.skip->dtype) : 0;
   a.w_version = w->storage->version;
-  // A value made in this step is packed on the way; a parameter or a frozen weight keeps its packed copies.
-  const bool keeps = w->leaf || !w->requires_grad;
-  if (keeps) a.pack_forward = w->storage->pack(0), a.pack_backward = w->storage->pack(1);
+  // A frozen weight keeps the copy that forward reads. One that trains changes before it is read again, and backward
+  // reads a weight's rows nearly as they lie: both are packed on the way, which costs no memory between uses.
+  if (!w->requires_grad) a.pack_forward = w->storage->pack(0);
   a.y = y->data(), a.y_type = code(o.out);
   a.pre = pre ? pre->data() : nullptr;
   s.run("linear", s.backend().linear_forward, a);

@@ -1,5 +1,5 @@
 /** config.json of a CLIPModel: defaults, old forms, and what is refused. */
-import { clipConfigToJson, parseClipConfig, visionTokens } from '../../lib/formats/hf-config.js'
+import { clipConfigText, clipConfigToJson, parseClipConfig, visionTokens } from '../../lib/formats/hf-config.js'
 
 const code = (run: () => unknown) => {
   try {
@@ -98,4 +98,13 @@ describe('refused', () => {
       'x/config.json: vision_config.hidden_act: expected quick_gelu or gelu, got "gelu_new"',
     )
   })
+})
+
+test('floats stay floats in the file that is written: transformers 5 refuses an integer there', () => {
+  const raw = { initializer_factor: 1, projection_dim: 1, vision_config: { attention_dropout: 0, layer_norm_eps: 1e-5, hidden_size: 64 } }
+  const text = clipConfigText(raw)
+  expect(text).toContain('"initializer_factor": 1.0,')
+  expect(text).toContain('"attention_dropout": 0.0,')
+  expect(text).toContain('"hidden_size": 64\n')
+  expect(JSON.parse(text)).toEqual(raw)
 })

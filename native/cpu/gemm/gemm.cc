@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kSlotA = kGemmScratch, kSlotB = kGemmScratch + 1, kSlotPartial = kGemmScratch + 2;
 constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of the smallest L2 cache we meet
-constexpr int64_t kMostK = 4096;               // longer sums are cut, so that panels stay in the L2 cache
+constexpr int64_t kMostBytesK = 8192;          // of a packed row; longer sums are cut, so that panels stay in the L2 cache
 constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for so many results at once
 constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
 constexpr int kBlockRows = 112, kBlockPanels = 8, kTailRows = 28, kFewTasks = 16, kLeastColumnPanels = 4;
@@ -182,8 +182,8 @@ int gemm(const GemmCall& call) {
     return 0;
   }
   const MicroKernel& m = micro_kernel(call.product);
-  const int64_t unit = larger(m.k_unit, 32);
-  const int64_t piece = divide_up(divide_up(call.k, divide_up(call.k, kMostK)), unit) * unit;
+  const int64_t unit = larger(m.k_unit, 32), most_k = kMostBytesK / int64_t(element_size(m.type));
+  const int64_t piece = divide_up(divide_up(call.k, divide_up(call.k, most_k)), unit) * unit;
   const bool pieces = piece < call.k;
   const int64_t padded_n = divide_up(call.n, m.nr) * m.nr;
   const int64_t most_rows = pieces ? larger(1, kPartialFloats / padded_n / m.mr) * m.mr : call.m;
