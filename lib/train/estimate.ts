@@ -122,18 +122,17 @@ function outside({ vision, text, projectionDim }: TrainingShape['config']): numb
 
 const bytesOf = (dtype: FloatDType): number => (dtype === 'bf16' ? 2 : 4)
 
-/** Packed for the forward product and for the one of dX. */
-const packedBytes = ({ dtype }: TrainingShape): number => 2 * bytesOf(dtype)
-
+/** Frozen weights of layers keep the copy that the forward product reads; what trains is packed on the way. */
 function weightBytes(shape: TrainingShape, inLayers: number, embeddings: number): number {
-  const stored = shape.method === 'full' ? 4 : bytesOf(shape.dtype)
-  return inLayers * (stored + packedBytes(shape)) + embeddings * stored
+  const frozen = shape.method !== 'full'
+  const stored = frozen ? bytesOf(shape.dtype) : 4
+  return inLayers * (frozen ? 2 * stored : stored) + embeddings * stored
 }
 
-/** Gradient, two moments and the average in f32; an adapter's own f32 values and packed copies too (weights are counted apart). */
+/** Gradient, two moments and the average in f32; an adapter's own f32 values too (weights are counted apart). */
 function optimizerBytes(shape: TrainingShape, trainable: number): number {
   const states = shape.ema === false ? 3 : 4
-  return trainable * (4 * states + (shape.method === 'full' ? 0 : 4 + packedBytes(shape)))
+  return trainable * (4 * states + (shape.method === 'full' ? 0 : 4))
 }
 
 /** What a block keeps for backward, per token; and what is alive at once beside it while one block is worked on. */
