@@ -9,6 +9,7 @@ import { drawPictures } from './emoji/pictures.mjs'
 import { status } from './progress.mjs'
 
 const PIXELS = 64
+const PICTURES = join(CACHE, 'pictures')
 
 /**
  * Chosen on the validation concepts of the taught vendor, with as many settings tried for one method as for the other;
@@ -28,14 +29,14 @@ export const ALPHAS = [0.2, 0.4, 0.6, 0.8, 1]
  * @returns { train, validation, test, outside, known, pictures }; sets are { name, data }, `outside` and `known` lists
  */
 export async function drawSets({ packages, concepts }) {
-  mkdirSync(CACHE, { recursive: true })
+  mkdirSync(PICTURES, { recursive: true })
   let pictures = 0
   const draw = async (vendor, split) => {
     status(`drawing ${vendor} ${split}`)
     const some = concepts.filter((concept) => concept.split === split)
-    const drawn = await drawPictures(join(CACHE, `${vendor}-${split}-${PIXELS}`), packages[vendor], vendor, some, PIXELS)
+    const drawn = await drawPictures(PICTURES, packages[vendor], vendor, some, PIXELS)
     pictures += drawn.length
-    return { name: `${vendor} ${split}`, data: datasetOf(drawn, concepts) }
+    return { name: `${vendor} ${split}`, data: datasetOf(drawn, some) }
   }
   const tests = async (vendors) => {
     const sets = []
@@ -74,7 +75,8 @@ const decoded = new DecodedImages()
 const mean = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length
 
 /**
- * Top-1 among all names, in %: on test concepts of the taught vendor, of each vendor outside, of the known vendors (mean).
+ * Top-1 in %, among the names of all test concepts: of the taught vendor's drawings, of each vendor's outside, and of the
+ * known vendors' (mean).
  * @param injection a method's view, or undefined for the model as it is
  */
 export async function measure(clip, sets, injection) {

@@ -47,7 +47,7 @@ async function adapter(sets, rows) {
 
 function printTable(rows) {
   const head = [
-    'top-1 %, among all names',
+    'top-1 % on emoji not taught',
     `taught: ${TAUGHT}`,
     ...OUT_OF_DISTRIBUTION.map((vendor) => `OOD: ${vendor}`),
     'known: 4 vendors',

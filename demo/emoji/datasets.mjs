@@ -1,10 +1,9 @@
-// Pictures as the library's datasets: every concept's name is a class, for every vendor, so that "which emoji is this?"
-// is asked among all names, whichever part of them a set holds.
+// Pictures as the library's datasets: the name of a concept is a class, the same list of them for every vendor.
 
 import { Dataset } from '../../dist/index.mjs'
 import { TEMPLATES } from '../captions.mjs'
 
-/** @param pictures [{ path, concept }], @param concepts all concepts: the classes */
+/** @param pictures [{ path, concept }] @param concepts the classes, drawn by this vendor or not */
 export function datasetOf(pictures, concepts) {
   const label = new Map(concepts.map(({ code }, i) => [code, i]))
   const samples = pictures.map(({ path, concept }) => ({
