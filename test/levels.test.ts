@@ -4,7 +4,7 @@ import { join } from 'node:path'
 // The fixtures of the models, methods and objectives at every CPU level that this machine has. A level is chosen once a
 // process, so each runs in a jest of its own; one that the machine lacks shows by name and is refused by the core.
 const root = join(__dirname, '..')
-const jest = require.resolve('jest/bin/jest')
+const runner = require.resolve('jest/bin/jest')
 const hook = join(__dirname, 'typescript.cjs')
 
 function run(level: string, args: string[]) {
@@ -25,7 +25,7 @@ for (const level of ['portable', 'avx2', 'avx512', 'avx512_bf16', 'amx']) {
     continue
   }
   test(`${level}: features, gradients, steps and merges of the fixtures`, () => {
-    const { status, text } = run(level, [jest, '--runInBand', 'test/models', 'test/methods', 'test/objectives'])
+    const { status, text } = run(level, [runner, '--runInBand', 'test/models', 'test/methods', 'test/objectives'])
     expect({ status, text: status === 0 ? '' : text }).toEqual({ status: 0, text: '' })
     expect(Number(/Tests:\s+(\d+) passed/.exec(text)?.[1])).toBeGreaterThan(25)
   }, 180_000)

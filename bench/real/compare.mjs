@@ -32,6 +32,7 @@ const {
     seeds: { type: 'string', default: '0,1,2' },
     epochs: { type: 'string', default: '6' },
     batch: { type: 'string', default: '64' },
+    tau: { type: 'string', default: '0.01' },
   },
 })
 const RATES = { 'r-adapter': [2e-4, 5e-4, 1e-3], full: [1e-5, 3e-5, 1e-4] }
@@ -180,7 +181,7 @@ writeFileSync(
     `\`flickr\` is the mean of both ways R@10. Learning rates tried: ${JSON.stringify(RATES)}; chosen on validation with the first seed; α per run.`,
     '',
     '    node bench/real/prepare.mjs PACKS DATA',
-    `    node bench/real/compare.mjs MODEL DATA RESULTS --seeds ${args.seeds} --epochs ${args.epochs} --batch ${args.batch}`,
+    `    node bench/real/compare.mjs MODEL DATA RESULTS --seeds ${args.seeds} --epochs ${args.epochs} --batch ${args.batch} --tau ${args.tau}`,
     '',
     line(['', 'lr', 'α', ...COLUMNS]),
     line(['---', '---', '---', ...COLUMNS.map(() => '---')]),
