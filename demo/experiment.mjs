@@ -19,10 +19,11 @@ export const SETTINGS = {
   shared: { epochs: 8, batch: 128, seed: 0, augment: { scale: [0.7, 1], ratio: [3 / 4, 4 / 3] } },
   full: { lr: 1e-4, weightDecay: 0.1, ema: false },
   adapter: { lr: 1e-3, weightDecay: 0, ema: true },
+  adapterShape: { drop: 0.2 },
 }
 
-/** Where α of WiSE-FT and of R-Adapter may lie; validation chooses. */
-export const ALPHAS = [0.2, 0.4, 0.6, 0.8, 1]
+/** Where α of WiSE-FT and of R-Adapter may lie when validation chooses. */
+export const ALPHAS = [0.25, 0.5, 0.75, 1]
 
 /**
  * Rasterises what is needed.
@@ -53,7 +54,7 @@ export async function drawSets({ packages, concepts }) {
  * @returns { method, averages, note }
  */
 export async function fineTune(clip, { data }, kind, settings = SETTINGS) {
-  const method = kind === 'full' ? await FullFineTuning.create(clip) : new RAdapter(clip, { drop: 0.2 })
+  const method = kind === 'full' ? await FullFineTuning.create(clip) : new RAdapter(clip, settings.adapterShape)
   const temperature = Math.exp(-(await clip.logitScale.item()))
   const objective = new MpmNceLoss({ margin: 0.05, epsilon: 0.02, temperature })
   const trainer = new Trainer(clip, { method, objective, data, ...settings.shared, ...settings[kind] })
