@@ -123,11 +123,11 @@ function tell(progress: Progress, event: FineTuneEvent): void {
       `${images} images${held}; training ${(estimate.trainable / 1e6).toPrecision(3)} M of ${(estimate.parameters / 1e6).toPrecision(3)} M ` +
         `parameters; about ${formatBytes(estimate.memory.total)} and ${formatSeconds(seconds)}`,
     )
-  } else if (event.type === 'start')
-    progress.say(
-      `${event.from === 0 ? '' : `from step ${event.from}, `}${event.steps} steps${event.momentum === undefined ? '' : `, average with momentum ${event.momentum}`}`,
-    )
-  else if (event.type === 'step') {
+  } else if (event.type === 'start') {
+    const average = event.momentum === undefined ? '' : `, average with momentum ${event.momentum}`
+    progress.say(`${event.from === 0 ? '' : `from step ${event.from}, `}${event.steps} steps${average}`)
+    if (event.warning) progress.say(`warning: ${event.warning}`)
+  } else if (event.type === 'step') {
     const note = `loss ${event.loss.toFixed(3)} lr ${event.lr.toExponential(1)} ${event.imagesPerSecond.toPrecision(3)} img/s`
     progress.show('train', event.step, event.steps, note)
   } else if (event.type === 'evaluate') progress.show(`${event.set} α ${event.alpha} ${event.what}`, event.done, event.total)

@@ -35,6 +35,8 @@ export interface View extends Injection {
 export interface Method extends Injection {
   /** the name in run files */
   readonly name: string
+  /** what must be the same when a run is resumed */
+  readonly settings: Readonly<Record<string, unknown>>
   /** what the optimizer updates */
   readonly parameters: readonly Parameter[]
   /** true where weight decay applies: tensors with two or more dimensions, unless the paper says otherwise */

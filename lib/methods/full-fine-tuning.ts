@@ -13,6 +13,7 @@ export interface FullFineTuningOptions {
 
 export class FullFineTuning implements Method {
   readonly name = 'full'
+  readonly settings = {}
 
   private constructor(
     readonly clip: Clip,

@@ -74,6 +74,10 @@ export class RAdapter implements Method {
     return { afterAttention: at('after_attention'), afterFeedForward: at('after_mlp') }
   }
 
+  get settings(): Readonly<Record<string, unknown>> {
+    return { ...this.options }
+  }
+
   decays(parameter: Parameter): boolean {
     return parameter.shape.length >= 2
   }

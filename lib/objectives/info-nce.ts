@@ -11,12 +11,14 @@ export interface InfoNceOptions {
 
 export class InfoNceLoss implements Objective {
   readonly parameters: readonly Parameter[]
+  readonly settings: Readonly<Record<string, unknown>>
 
   /** @param logitScale ln of the inverse temperature, f32 [1]; trains when it is trainable */
   constructor(
     private readonly logitScale: Parameter,
     private readonly options: InfoNceOptions = {},
   ) {
+    this.settings = { multiPositive: options.multiPositive ?? false }
     this.parameters = logitScale.trainable ? [logitScale] : []
   }
 

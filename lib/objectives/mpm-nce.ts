@@ -15,6 +15,7 @@ export interface MpmNceOptions {
 
 export class MpmNceLoss implements Objective {
   readonly parameters = []
+  readonly settings: Readonly<Record<string, unknown>>
   private readonly scale: Parameter
   private readonly margin: number
   private readonly epsilon: number
@@ -23,6 +24,7 @@ export class MpmNceLoss implements Objective {
   constructor({ margin = 0.05, epsilon = 0.02, temperature = 0.01 }: MpmNceOptions = {}) {
     if (!(temperature > 0)) throw new CambiumError('E_OPTION', `temperature: expected a positive number, got ${temperature}`)
     if (!(epsilon >= 0 && epsilon < 1)) throw new CambiumError('E_OPTION', `epsilon: expected a number in [0, 1), got ${epsilon}`)
+    this.settings = { margin, epsilon, temperature }
     this.margin = margin
     this.epsilon = epsilon
     this.scale = Parameter.named('inverse_temperature', Float32Array.of(1 / temperature), [1])

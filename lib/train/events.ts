@@ -6,6 +6,8 @@ export interface StartEvent {
   readonly from: number
   readonly trainable: number
   readonly momentum?: number
+  /** why a resumed run may not end with the same bits */
+  readonly warning?: string
 }
 
 export interface StepEvent {

@@ -1,9 +1,10 @@
 // The one training loop. Pairs of image and text go through both towers, an objective and backward into the optimizer;
 // accumulation is exact for contrastive losses, because features of all micro-batches meet in one loss (`recompute`).
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
-import { checkSameRun, loadTensors, readRunState, writeRunState } from '../checkpoint/run-state.js'
+import { checkSameRun, loadTensors, type RunState, readRunState, writeRunState } from '../checkpoint/run-state.js'
 import { type Batch, batches, type Cursor } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
 import { CambiumError } from '../errors.js'
@@ -109,6 +110,8 @@ export class Trainer {
     this.optimizer = new AdamW(parameters, { weightDecay, clipNorm, decays: (p) => method.decays(p), average: this.momentum !== undefined })
     this.settings = {
       method: method.name,
+      ...prefixed('method', method.settings),
+      ...prefixed('objective', objective.settings),
       epochs,
       batch,
       accumulate,
@@ -120,6 +123,7 @@ export class Trainer {
       momentum: this.momentum,
       seed,
       images: data.length,
+      data: digestOf(data),
       augment: options.augment ?? TRAIN_CROP,
       text: options.text ?? {},
       dtype: clip.dtype,
@@ -147,7 +151,7 @@ export class Trainer {
     let skipped = saved?.skipped ?? 0
     native.resetPeak()
     const trainable = this.options.method.parameters.reduce((sum, p) => sum + p.count, 0)
-    yield { type: 'start', steps: this.steps, from: done, trainable, momentum: this.momentum }
+    yield { type: 'start', steps: this.steps, from: done, trainable, momentum: this.momentum, ...warningOf(saved) }
 
     const every = this.options.checkpointEvery ?? this.stepsPerEpoch
     const save = async () => {
@@ -263,5 +267,24 @@ export class Trainer {
     await loadTensors(out, saved, this.optimizer.state())
     this.optimizer.updates = saved.step
     return saved
+  }
+}
+
+const prefixed = (prefix: string, settings: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}.${key}`, value]))
+
+/** Tells one training set from another by what its samples are called and labelled, without reading images. */
+function digestOf({ samples, classNames, templates }: Dataset): string {
+  const hash = createHash('sha256').update(JSON.stringify([classNames, templates]))
+  for (const { id, label, captions } of samples) hash.update(JSON.stringify([id, label, captions]))
+  return hash.digest('hex')
+}
+
+/** Bits are promised for one CPU level and version only. */
+function warningOf(saved: RunState | undefined): { warning?: string } {
+  const { level } = native.backendInfo()
+  if (!saved || (saved.level === level && saved.cambium === VERSION)) return {}
+  return {
+    warning: `resumed with ${VERSION} at level ${level}, begun with ${saved.cambium} at ${saved.level}: the result may differ in its last bits`,
   }
 }

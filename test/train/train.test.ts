@@ -79,6 +79,8 @@ test('a run that is stopped and resumed ends with the same bits', async () => {
   expect(bits(rest.factors).equals(bits(whole.factors))).toBe(true)
   expect(bits(rest.averages).equals(bits(whole.averages))).toBe(true)
   await expect(train({ out, lr: 2e-3 }, { resume: true })).rejects.toMatchObject({ code: 'E_RUN', message: expect.stringContaining('lr') })
+  const other = train({ out, adapter: { drop: 0.4 } }, { resume: true })
+  await expect(other).rejects.toMatchObject({ code: 'E_RUN', message: expect.stringContaining('drop') })
 })
 
 test('k micro-batches of B/k are a batch of B, with dropping on', async () => {
