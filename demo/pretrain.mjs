@@ -59,11 +59,12 @@ async function train(clip, data, { epochs, lr, seed, out, resume }) {
   }
 }
 
+const RANDOM = join(CACHE, 'random')
 const OPTIONS = {
   epochs: { type: 'string', default: '6' },
   lr: { type: 'string', default: '1e-3' },
   seed: { type: 'string', default: '0' },
-  from: { type: 'string', default: join(CACHE, 'random') },
+  from: { type: 'string', default: RANDOM },
   out: { type: 'string', default: join(CACHE, 'pretrained') },
   resume: { type: 'boolean', default: false },
 }
@@ -71,7 +72,7 @@ const OPTIONS = {
 async function main() {
   const { values } = parseArgs({ options: OPTIONS })
   const loaded = await loadConcepts([...PRETRAINED, ...UNSEEN])
-  if (!existsSync(values.from)) initModel(values.from)
+  if (values.from === RANDOM && !existsSync(RANDOM)) initModel(RANDOM)
   const clip = await Clip.load(values.from)
   const run = {
     epochs: Number(values.epochs),

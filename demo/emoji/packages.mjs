@@ -30,11 +30,15 @@ function fromCache(vendor, cache) {
 /** Runs `npm pack` for all that is missing: by npm's own script when npm runs us, else by name. */
 async function pack(vendors, cache) {
   const specs = vendors.map((vendor) => `${PACKAGES[vendor].package}@${PACKAGES[vendor].version}`)
-  const args = ['pack', ...specs, '--pack-destination', cache, '--silent']
+  const args = ['pack', ...specs, '--pack-destination', cache, '--loglevel=error']
   const script = process.env.npm_execpath
   const [program, prefix] = script ? [process.execPath, [script]] : ['npm', []]
   const options = { shell: !script && process.platform === 'win32', env: { ...process.env, npm_config_dry_run: '' } }
-  await promisify(execFile)(program, [...prefix, ...args], options)
+  try {
+    await promisify(execFile)(program, [...prefix, ...args], options)
+  } catch (error) {
+    throw new Error(`npm pack: expected to fetch ${specs.join(', ')}, got ${error.stderr?.trim() || error.message}`, { cause: error })
+  }
 }
 
 /** Files of a tar archive by path: plain ustar entries, which is what npm writes. */
