@@ -129,6 +129,12 @@ describe.each(CASES)('R-Adapter on %s %s', (shape, model) => {
     }
     // One number each, and some are near zero by cancellation: they are measured together.
     if (scalars.length > 0) expect(relativeError(...scalars)).toBeLessThan(3e-5)
+    // Folded in full, the adapter is in the weights.
+    const merged = await merge(clip, adapter, { alpha: 1 })
+    const folded = scope(() => [merged.encodeImage(Tensor.from(want.get('pixels'), want.shape('pixels'))), merged.encodeText(want.ids())])
+    expect(relativeError([await folded[0].floats(), want.get('image_features')])).toBeLessThan(1e-5)
+    expect(relativeError([await folded[1].floats(), want.get('text_features')])).toBeLessThan(1e-5)
+    merged.dispose()
     clip.dispose()
   })
 })
