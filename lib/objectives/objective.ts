@@ -1,4 +1,3 @@
-import type { Clip } from '../models/clip.js'
 import type { Parameter, Tensor } from '../tensor.js'
 
 /** Features of a batch before normalisation -> loss. Pure: everything random was drawn before. */
@@ -10,6 +9,3 @@ export interface Objective {
   /** scalars of its own that train */
   readonly parameters: readonly Parameter[]
 }
-
-/** Made when the model is known. */
-export type ObjectiveFactory = (clip: Clip) => Objective

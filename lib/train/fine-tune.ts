@@ -18,23 +18,22 @@ import { type FineTuneData, type FineTuneDataOptions, openFineTuneData } from '.
 import { createMethod, type MethodOptions, methodDefaults, type TrainedMethod } from './fine-tune-method.js'
 import { planRun, refuseOverwrite } from './plan.js'
 import { type Choice, chooseAlphaOn, evaluateAlphas, type SweepPoint } from './sweep.js'
-import { Trainer } from './train.js'
+import { Trainer, type TrainerOptions } from './train.js'
 
-export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions {
+/** Passed on to the trainer as they are; what is absent takes the default of the method. */
+type TrainerSettings = Partial<
+  Pick<
+    TrainerOptions,
+    'epochs' | 'batch' | 'accumulate' | 'lr' | 'warmup' | 'minLr' | 'weightDecay' | 'clipNorm' | 'ema' | 'checkpointEvery'
+  >
+>
+
+/** `epochs` is 10 and `batch` 64 by default. */
+export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, TrainerSettings {
   /** Folder of the pretrained CLIP. */
   model: string
   /** Folder for checkpoints, the adapter or the fine-tuned model, the merged model and report.json. */
   out: string
-  epochs?: number
-  /** Default 64. */
-  batch?: number
-  accumulate?: number
-  lr?: number
-  warmup?: number
-  minLr?: number
-  weightDecay?: number
-  clipNorm?: number
-  ema?: boolean | number
   /** α of the merged model; default: chosen on validation; without, the paper's 0.5 for classes and 0.8 for captions. */
   alpha?: number
   /** The α that are tried on validation. Default 0, 0.1, …, 1. */
@@ -48,7 +47,6 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions {
   /** Bytes; a run that is estimated to need more is refused. Default: what is free. */
   memoryBudget?: number
   evaluationBatch?: number
-  checkpointEvery?: number
   resume?: boolean
   signal?: AbortSignal
   onEvent?: (event: FineTuneEvent) => void

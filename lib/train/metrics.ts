@@ -146,13 +146,6 @@ export function mean(values: ArrayLike<number>): number {
   return total(values) / values.length
 }
 
-/** Sample standard deviation (n − 1); 0 for one value. */
-export function standardDeviation(values: readonly number[]): number {
-  if (values.length < 2) return 0
-  const middle = mean(values)
-  return Math.sqrt(total(values.map((value) => (value - middle) ** 2)) / (values.length - 1))
-}
-
 function total(values: ArrayLike<number>): number {
   let sum = 0
   for (let i = 0; i < values.length; i++) sum += values[i]
