@@ -7,7 +7,7 @@ import { CambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { classHead, DEFAULT_TEMPLATES, type EncodeOptions, type EncodeProgress, encodeImages, similarities } from './features.js'
-import { ClassificationCounter, type ClassificationResult } from './metrics.js'
+import { argmax, ClassificationCounter, type ClassificationResult } from './metrics.js'
 import { type RetrievalResult, retrieve } from './retrieval.js'
 
 export interface EvaluationSet {
@@ -22,6 +22,17 @@ export interface EvaluateOptions extends Omit<EncodeOptions, 'onProgress'> {
   templates?: readonly string[]
   /** Told after each batch; the count starts anew for each set and for its texts. */
   onProgress?: (progress: EvaluationProgress) => void
+  /** Told what was predicted for each image of a set. */
+  onPredictions?: (set: EvaluationSet, predictions: Predictions) => void
+}
+
+/** Of a set's images that could be read, in the order of the set. */
+export interface Predictions {
+  readonly task: 'classification' | 'retrieval'
+  /** [N], index in the set of each image. */
+  readonly samples: Int32Array
+  /** [N], the predicted class of each; in retrieval the rank of the best of its own captions, from 1. */
+  readonly values: Int32Array
 }
 
 export interface EvaluationProgress extends EncodeProgress {
@@ -51,8 +62,10 @@ export async function evaluate(
   const evaluation: Record<string, ClassificationEvaluation | RetrievalEvaluation> = {}
   for (const set of sets) {
     const onProgress = (progress: EncodeProgress) => options.onProgress?.({ set: set.name, ...progress })
-    if (taskOf(set) === 'classification') evaluation[set.name] = await classify(clip, set.data, { ...options, onProgress })
-    else evaluation[set.name] = { task: 'retrieval', ...(await retrieve(clip, set.data, { ...options, onProgress })) }
+    const task = taskOf(set)
+    const onValues = (samples: Int32Array, values: Int32Array) => options.onPredictions?.(set, { task, samples, values })
+    if (task === 'classification') evaluation[set.name] = await classify(clip, set.data, onValues, { ...options, onProgress })
+    else evaluation[set.name] = { task, ...(await retrieve(clip, set.data, { ...options, onProgress, onRanks: onValues })) }
   }
   return evaluation
 }
@@ -77,6 +90,7 @@ function requireNames(sets: readonly EvaluationSet[]): void {
 async function classify(
   clip: Clip,
   data: Dataset,
+  onValues: (samples: Int32Array, predicted: Int32Array) => void,
   options: EncodeOptions & { templates?: readonly string[]; injection?: Injection },
 ): Promise<ClassificationEvaluation> {
   const labels = data.labels()
@@ -84,12 +98,17 @@ async function classify(
   const templates = options.templates ?? (data.templates.length > 0 ? data.templates : DEFAULT_TEMPLATES)
   const { values, samples, skipped } = await encodeImages(clip, data, injection, options)
   const head = await classHead(clip, data.classNames, templates, injection, options)
+  const classes = data.classNames.length
   const counter = new ClassificationCounter(data.classNames)
-  const visit = (scores: Float32Array, first: number, rows: number) =>
+  const predicted = new Int32Array(samples.length)
+  const visit = (scores: Float32Array, first: number, rows: number) => {
     counter.add(
       scores,
       samples.subarray(first, first + rows).map((sample) => labels[sample]),
     )
+    for (let row = 0; row < rows; row++) predicted[first + row] = argmax(scores, row * classes, classes)
+  }
   await similarities(values, head, clip.config.projectionDim, visit, signal)
+  onValues(samples, predicted)
   return { task: 'classification', ...counter.result(), skipped }
 }

@@ -40,3 +40,18 @@ export interface EndEvent {
 }
 
 export type TrainEvent = StartEvent | StepEvent | CheckpointEvent | EndEvent
+
+/** In the log of a run: an image that could not be read was left out. */
+export interface SkippedEvent {
+  readonly type: 'skipped'
+  readonly image: string
+  readonly reason: string
+}
+
+/** In the log of a run: the one number of each set, for the model as it was (step 0) and for the merged model. */
+export interface EvaluatedEvent {
+  readonly type: 'evaluated'
+  readonly step: number
+  readonly alpha: number
+  readonly scores: Readonly<Record<string, number>>
+}

@@ -33,10 +33,15 @@ export interface FineTuneDataOptions {
   seed?: number
 }
 
+export interface FineTuneSet extends EvaluationSet {
+  /** `test`: of the same task as training; `ood`: of another distribution; `captions`: for retrieval. */
+  readonly role: 'validation' | 'test' | 'ood' | 'captions'
+}
+
 export interface FineTuneData {
   readonly train: Dataset
-  readonly validation?: EvaluationSet
-  readonly tests: readonly EvaluationSet[]
+  readonly validation?: FineTuneSet
+  readonly tests: readonly FineTuneSet[]
 }
 
 /** @throws E_NOT_FOUND, E_DATA, E_OPTION for a share outside [0, 1) or a name used twice */
@@ -49,17 +54,18 @@ export async function openFineTuneData(options: FineTuneDataOptions): Promise<Fi
   const own = options.validation !== undefined
   const split = own || validationShare === 0 ? { train: whole, validation: undefined } : splitDataset(whole, validationShare, seed)
   const validation = options.validation === undefined ? split.validation : await open(options.validation)
-  const named = [...(options.tests ?? []), ...(options.ood ?? []), ...(options.captions ?? [])]
-  const retrieval = new Set(options.captions ?? [])
-  const tests: EvaluationSet[] = []
-  for (const set of named) {
-    if (set.name === 'validation' || tests.some(({ name }) => name === set.name))
-      throw new CambiumError('E_OPTION', `sets: expected a name of its own for each, got ${JSON.stringify(set.name)} twice`)
-    tests.push({ name: set.name, data: await open(set.path), ...(retrieval.has(set) ? { task: 'retrieval' as const } : {}) })
+  const as = (role: FineTuneSet['role'], sets: readonly NamedPath[] = []) => sets.map((set) => ({ ...set, role }))
+  const tests: FineTuneSet[] = []
+  for (const { name, path, role } of [...as('test', options.tests), ...as('ood', options.ood), ...as('captions', options.captions)]) {
+    if (name === 'validation' || tests.some((set) => set.name === name))
+      throw new CambiumError('E_OPTION', `sets: expected a name of its own for each, got ${JSON.stringify(name)} twice`)
+    tests.push({ name, role, data: await open(path), ...(role === 'captions' ? { task: 'retrieval' as const } : {}) })
   }
   return {
     train: shots === undefined ? split.train : fewShot(split.train, shots, seed),
-    ...(validation === undefined || validation.length === 0 ? {} : { validation: { name: 'validation', data: validation } }),
+    ...(validation === undefined || validation.length === 0
+      ? {}
+      : { validation: { name: 'validation', role: 'validation' as const, data: validation } }),
     tests,
   }
 }

@@ -5,18 +5,22 @@
 import { join } from 'node:path'
 import { saveAdapter } from '../checkpoint/adapter-file.js'
 import { merge } from '../checkpoint/merge.js'
+import type { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { RAdapter } from '../methods/r-adapter.js'
 import { Clip } from '../models/clip.js'
 import type { SaveOptions } from '../models/save-clip.js'
 import { type FloatDType, native } from '../native.js'
+import { type Environment, environment } from './environment.js'
 import type { TrainingEstimate } from './estimate.js'
-import type { Evaluation, EvaluationProgress } from './evaluate.js'
+import { type Evaluation, type EvaluationProgress, type EvaluationSet, type Predictions, scoreOf } from './evaluate.js'
 import type { EndEvent, TrainEvent } from './events.js'
 import { DecodedImages } from './features.js'
-import { type FineTuneData, type FineTuneDataOptions, openFineTuneData } from './fine-tune-data.js'
+import { type FineTuneData, type FineTuneDataOptions, type FineTuneSet, openFineTuneData } from './fine-tune-data.js'
 import { createMethod, type MethodOptions, methodDefaults, type TrainedMethod } from './fine-tune-method.js'
 import { planRun, refuseOverwrite } from './plan.js'
+import { PredictionRecord } from './prediction-file.js'
+import { RunLog } from './run-log.js'
 import { type Choice, chooseAlphaOn, evaluateAlphas, type SweepPoint } from './sweep.js'
 import { Trainer, type TrainerOptions } from './train.js'
 
@@ -28,6 +32,9 @@ type TrainerSettings = Partial<
   >
 >
 
+/** Enough points to see how what is learned is paid for. */
+const DEFAULT_CURVE: readonly number[] = [0, 0.25, 0.5, 0.75, 1]
+
 /** `epochs` is 10 and `batch` 64 by default. */
 export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, TrainerSettings {
   /** Folder of the pretrained CLIP. */
@@ -38,6 +45,8 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, Tra
   alpha?: number
   /** The α that are tried on validation. Default 0, 0.1, …, 1. */
   alphas?: readonly number[]
+  /** The α at which every set is measured, for the record: none of it is chosen by. Default 0, 0.25, 0.5, 0.75, 1; always 0, α and 1. */
+  curve?: readonly number[]
   dtype?: FloatDType
   /** Type of the merged checkpoint. Default that of the file it came from. */
   saveDtype?: SaveOptions['dtype']
@@ -71,6 +80,7 @@ export interface FineTuneReport {
   readonly dtype: FloatDType
   readonly level: string
   readonly threads: number
+  readonly environment: Environment
   readonly images: { readonly train: number; readonly validation: number }
   readonly trainable: number
   readonly seconds: number
@@ -84,6 +94,10 @@ export interface FineTuneReport {
   readonly alpha?: { readonly value: number; readonly by: 'validation' | 'option' | 'default'; readonly tried?: Choice['tried'] }
   /** Zero-shot (α = 0), the α of the merged model, and α = 1, over every set given. */
   readonly results: readonly { readonly name: string; readonly alpha: number; readonly evaluation: Evaluation }[]
+  /** What each set of `results` is to the run. */
+  readonly sets: Readonly<Record<string, { readonly role: FineTuneSet['role']; readonly images: number; readonly classes: number }>>
+  /** The one number of each set (top-1, or the mean of both ways' R@1) at each α that was measured. */
+  readonly curve: readonly { readonly alpha: number; readonly scores: Readonly<Record<string, number>> }[]
   /** Folders written. */
   readonly files: Readonly<Record<string, string>>
 }
@@ -119,9 +133,10 @@ async function run(
   options: FineTuneOptions,
   estimate: TrainingEstimate,
 ): Promise<FineTuneReport> {
-  const trainer = createTrainer(clip, data, trained, options)
+  const log = new RunLog(options.out)
+  const trainer = createTrainer(clip, data, trained, options, log)
   try {
-    const end = await train(trainer, options)
+    const end = await train(trainer, options, log)
     const { level, threads } = native.backendInfo()
     const report: FineTuneReport = {
       model: options.model,
@@ -129,6 +144,7 @@ async function run(
       dtype: clip.dtype,
       level,
       threads,
+      environment: environment(),
       images: { train: data.train.length, validation: data.validation?.data.length ?? 0 },
       trainable: estimate.trainable,
       seconds: end.seconds,
@@ -138,19 +154,32 @@ async function run(
       steps: end.step,
       skipped: end.skipped,
       results: [],
+      sets: Object.fromEntries(
+        setsOf(data).map(({ name, role, data: { length, classNames } }) => [name, { role, images: length, classes: classNames.length }]),
+      ),
+      curve: [],
       files: {},
     }
     if (!report.done) return report
-    const finished = { ...report, ...(await finish(clip, data, trained, trainer, options)) }
+    const finished = { ...report, ...(await finish(clip, data, trained, trainer, options, log)) }
     await writeFileAtomic(join(options.out, 'report.json'), `${JSON.stringify(finished, null, 2)}\n`)
     options.onEvent?.({ type: 'saved', what: 'report', folder: join(options.out, 'report.json') })
     return finished
   } finally {
     trainer.dispose()
+    await log.close()
   }
 }
 
-function createTrainer(clip: Clip, data: FineTuneData, { method, objective }: TrainedMethod, options: FineTuneOptions): Trainer {
+const setsOf = ({ validation, tests }: FineTuneData): FineTuneSet[] => [...(validation ? [validation] : []), ...tests]
+
+function createTrainer(
+  clip: Clip,
+  data: FineTuneData,
+  { method, objective }: TrainedMethod,
+  options: FineTuneOptions,
+  log: RunLog,
+): Trainer {
   const { epochs = 10, batch = 64, dedupe, cut, accumulate, warmup, minLr, clipNorm, seed, skipBroken, exif, checkpointEvery } = options
   const { lr, weightDecay, ema } = {
     ...methodDefaults(options),
@@ -168,14 +197,16 @@ function createTrainer(clip: Clip, data: FineTuneData, { method, objective }: Tr
     ema,
     text: { dedupe, cut },
     out: options.out,
+    onSkip: (error) => log.skip(error),
     ...rest,
   })
 }
 
-async function train(trainer: Trainer, { signal, resume, onEvent }: FineTuneOptions): Promise<EndEvent & { skipped: number }> {
+async function train(trainer: Trainer, { signal, resume, onEvent }: FineTuneOptions, log: RunLog): Promise<EndEvent & { skipped: number }> {
   let last: TrainEvent | undefined
   let skipped = 0
   for await (const event of trainer.run({ signal, resume })) {
+    await log.write(event)
     onEvent?.(event)
     if (event.type === 'step') skipped = event.skipped
     last = event
@@ -190,7 +221,8 @@ async function finish(
   trained: TrainedMethod,
   trainer: Trainer,
   options: FineTuneOptions,
-): Promise<Pick<FineTuneReport, 'alpha' | 'results' | 'files'>> {
+  log: RunLog,
+): Promise<Pick<FineTuneReport, 'alpha' | 'results' | 'curve' | 'files'>> {
   const { signal, onEvent, evaluationBatch: batch, exif } = options
   let at = 0
   const evaluation = {
@@ -202,6 +234,7 @@ async function finish(
     onAlpha: (alpha: number) => {
       at = alpha
     },
+    onSkip: (error: CambiumError) => log.skip(error),
     onProgress: (progress: EvaluationProgress) => onEvent?.({ type: 'evaluate', alpha: at, ...progress }),
   }
   const choice =
@@ -211,12 +244,33 @@ async function finish(
   const value = options.alpha ?? choice?.alpha ?? (data.train.labelled ? 0.5 : 0.8)
   onEvent?.({ type: 'alpha', alpha: value, choice })
   const files = await save(clip, trained, trainer, options, value)
-  const sets = [...(data.validation ? [data.validation] : []), ...data.tests]
-  const alphas = [...new Set([0, value, 1])].sort((a, b) => a - b)
-  const points = sets.length === 0 ? [] : await evaluateAlphas(clip, trained.method, alphas, sets, evaluation)
+  const shown = new Set([0, value, 1])
+  const curve = options.curve ?? (data.tests.length === 0 ? [] : DEFAULT_CURVE)
+  const alphas = [...new Set([...shown, ...curve])].sort((a, b) => a - b)
+  const predictions = new PredictionRecord()
+  const onPredictions = (set: EvaluationSet, made: Predictions) => shown.has(at) && predictions.add(set, at, made)
+  const sets = setsOf(data)
+  const points = sets.length === 0 ? [] : await evaluateAlphas(clip, trained.method, alphas, sets, { ...evaluation, onPredictions })
+  const scores = points.map(({ alpha, evaluation }) => ({ alpha, scores: scoresOf(evaluation) }))
+  for (const [step, alpha] of points.length === 0
+    ? []
+    : [
+        [0, 0],
+        [trainer.steps, value],
+      ])
+    await log.write({ type: 'evaluated', step, ...scores.find((point) => point.alpha === alpha)! })
+  await predictions.write(options.out)
   const by = options.alpha !== undefined ? 'option' : choice ? 'validation' : 'default'
-  return { alpha: { value, by, ...(choice ? { tried: choice.tried } : {}) }, results: points.map((point) => named(point, options)), files }
+  return {
+    alpha: { value, by, ...(choice ? { tried: choice.tried } : {}) },
+    results: points.filter(({ alpha }) => shown.has(alpha)).map((point) => named(point, options)),
+    curve: scores,
+    files,
+  }
 }
+
+const scoresOf = (evaluation: Evaluation): Record<string, number> =>
+  Object.fromEntries(Object.entries(evaluation).map(([name, result]) => [name, scoreOf(result)]))
 
 function named({ alpha, evaluation }: SweepPoint, { method }: FineTuneOptions): FineTuneReport['results'][number] {
   const full = method === 'full' ? 'full fine-tuning' : 'FLYP'

@@ -24,14 +24,18 @@ export interface RetrievalResult {
 export async function retrieve(
   clip: Clip,
   dataset: Dataset,
-  options: EncodeOptions & { injection?: Injection } = {},
+  options: EncodeOptions & {
+    injection?: Injection
+    /** Told, for each image that could be read, its index in the set and the rank of the best of its own captions. */
+    onRanks?: (samples: Int32Array, ranks: Int32Array) => void
+  } = {},
 ): Promise<RetrievalResult> {
   requireCaptions(dataset)
-  const { injection, signal } = options
+  const { injection } = options
   const features = await encodeImages(clip, dataset, injection, options)
   const captions = Array.from(features.samples, (sample) => dataset.samples[sample].captions as readonly string[])
   const texts = await encodeTexts(clip, captions.flat(), injection, options)
-  return rankBothWays(features, texts, captions, clip.config.projectionDim, signal)
+  return rankBothWays(features, texts, captions, clip.config.projectionDim, options)
 }
 
 function requireCaptions(dataset: Dataset): void {
@@ -45,7 +49,7 @@ async function rankBothWays(
   texts: Float32Array,
   captions: readonly (readonly string[])[],
   width: number,
-  signal?: AbortSignal,
+  { signal, onRanks }: { signal?: AbortSignal; onRanks?: (samples: Int32Array, ranks: Int32Array) => void },
 ): Promise<RetrievalResult> {
   const owners = Int32Array.from(captions.flatMap((list, image) => list.map(() => image)))
   const own: number[][] = captions.map(() => [])
@@ -71,6 +75,7 @@ async function rankBothWays(
     },
     signal,
   )
+  onRanks?.(images.samples, Int32Array.from(toText))
   return {
     images: captions.length,
     captions: owners.length,

@@ -1,12 +1,12 @@
 // The one training loop. Pairs of image and text go through both towers, an objective and backward into the optimizer;
 // accumulation is exact for contrastive losses, because features of all micro-batches meet in one loss (`recompute`).
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { checkSameRun, loadTensors, type RunState, readRunState, writeRunState } from '../checkpoint/run-state.js'
 import { type Batch, batches, type Cursor } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
+import { digestOf } from '../data/digest.js'
 import { CambiumError } from '../errors.js'
 import type { TrainCrop } from '../formats/crop.js'
 import type { Method } from '../injection/injection.js'
@@ -44,6 +44,8 @@ export interface TrainerOptions {
   text?: TextOptions
   skipBroken?: boolean
   exif?: boolean
+  /** told of each broken image left out, each time it comes up */
+  onSkip?: (error: CambiumError) => void
   /** folder for checkpoints; none are written without it */
   out?: string
   /** steps between checkpoints; default: one an epoch */
@@ -217,7 +219,7 @@ export class Trainer {
   }
 
   private batches(start: Cursor): AsyncGenerator<Batch> {
-    const { data, batch, seed = 0, augment = TRAIN_CROP, skipBroken, exif, epochs } = this.options
+    const { data, batch, seed = 0, augment = TRAIN_CROP, skipBroken, onSkip, exif, epochs } = this.options
     return batches(data, {
       batchSize: batch,
       preprocessor: this.clip.preprocessor,
@@ -230,6 +232,7 @@ export class Trainer {
       start,
       dropLast: true,
       skipBroken,
+      onSkip,
       exif,
     })
   }
@@ -272,13 +275,6 @@ export class Trainer {
 
 const prefixed = (prefix: string, settings: Readonly<Record<string, unknown>>) =>
   Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}.${key}`, value]))
-
-/** Tells one training set from another by what its samples are called and labelled, without reading images. */
-function digestOf({ samples, classNames, templates }: Dataset): string {
-  const hash = createHash('sha256').update(JSON.stringify([classNames, templates]))
-  for (const { id, label, captions } of samples) hash.update(JSON.stringify([id, label, captions]))
-  return hash.digest('hex')
-}
 
 /** Bits are promised for one CPU level and version only. */
 function warningOf(saved: RunState | undefined): { warning?: string } {
