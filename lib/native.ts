@@ -92,6 +92,7 @@ export interface Native {
   linear(x: Id, weight: Id, options: NativeLinearOptions): Id
   layerNorm(x: Id, weight: Id, bias: Id, eps: number, dtype: FloatDType): Id
   attention(qkv: Id, offsets: Id, heads: number, maxTokens: number, causal: boolean): Id
+  pooledAttention(q: Id, kv: Id, offsets: Id, row: Id, heads: number, causal: boolean): Id
   patchify(pixels: Id, patch: number, dtype: FloatDType): Id
   classTokens(x: Id, cls: Id, position: Id, batch: number): Id
   tokenEmbed(ids: Id, positions: Id, table: Id, position: Id): Id

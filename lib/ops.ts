@@ -57,6 +57,15 @@ export function attention(qkv: Tensor, rows: Rows, options: { heads: number; cau
   return new Tensor(native.attention(qkv.id, rows.offsets.id, options.heads, rows.maxTokens, options.causal ?? false))
 }
 
+/**
+ * The rows of {@link attention}'s result that one query of each sample has: q [B, D], kv [M, 2D] (k beside v) -> [B, D].
+ * @param row i32 [B]: the row of kv at which each query stands; causal: it sees keys up to there
+ * @throws E_INDEX (at the next await) for a row outside its sample
+ */
+export function pooledAttention(q: Tensor, kv: Tensor, rows: Rows, row: Tensor, options: { heads: number; causal?: boolean }): Tensor {
+  return new Tensor(native.pooledAttention(q.id, kv.id, rows.offsets.id, row.id, options.heads, options.causal ?? false))
+}
+
 /** pixels [B, C, H, W] -> [B·N, C·p·p], each row in (channel, row, column) order. */
 export function patchify(pixels: Tensor, patch: number, dtype: FloatDType): Tensor {
   return new Tensor(native.patchify(pixels.id, patch, dtype))

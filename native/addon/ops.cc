@@ -31,6 +31,7 @@ void bind_ops(Napi::Env env, Napi::Object& exports) {
   op<linear>(env, exports, "linear");
   op<layer_norm>(env, exports, "layerNorm");
   op<attention>(env, exports, "attention");
+  op<pooled_attention>(env, exports, "pooledAttention");
   op<patchify>(env, exports, "patchify");
   op<class_tokens>(env, exports, "classTokens");
   op<token_embed>(env, exports, "tokenEmbed");

@@ -84,6 +84,26 @@ typedef struct attention_grads {
   void* dqkv;  // [M,3D], overwritten
 } attention_grads;
 
+// ---- pooled_attention -----------------------------------------------------------------------------------------------
+// Attention of one query row of each sample: q [B,D], kv [M,2D] packed (k|v), sample b owns rows [offsets[b],
+// offsets[b+1]) of kv and row[b] is the place of its query there. The row of attention's result that belongs to it:
+//   y_h[b] = softmax(q_h[b] k_hᵀ / √K) v_h over the sample's keys, with `causal` those up to row[b].  D = H·K
+// Nothing is saved: backward computes the softmax again.
+typedef struct pooled_attention_args {
+  int64_t batch, m, d, heads;
+  const void *q, *kv;
+  int32_t type;  // of q, kv, y and their gradients
+  int32_t causal;
+  const int32_t *offsets, *row;  // [batch + 1], ascending from 0 to m; [batch]: else CB_INDEX
+  void* y;                       // [B,D]
+} pooled_attention_args;
+typedef struct pooled_attention_grads {
+  const pooled_attention_args* f;
+  const void* dy;
+  void *dq, *dkv;  // rows of dkv that no query saw are zeros
+  int32_t dq_accumulate, dkv_accumulate;
+} pooled_attention_grads;
+
 // ---- patchify: pixels [B,C,S_h,S_w] f32 -> y [B·N, C·p·p] (c, row, column), N = (S_h/p)(S_w/p) -----------------------
 typedef struct patchify_args {
   int64_t batch, channels, height, width, patch;

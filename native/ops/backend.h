@@ -16,7 +16,7 @@ extern "C" {
 
 // name, has backward
 #define CAMBIUM_OPS(X)                                                                                                \
-  X(linear) X(layer_norm) X(attention) X(patchify) X(class_tokens) X(token_embed) X(gather_rows) X(scale_rows)         \
+  X(linear) X(layer_norm) X(attention) X(pooled_attention) X(patchify) X(class_tokens) X(token_embed) X(gather_rows) X(scale_rows)         \
   X(l2_normalize) X(contrastive) X(sum) X(add) X(multiply) X(scale)
 #define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(interpolate)
 

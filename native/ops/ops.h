@@ -16,6 +16,8 @@ struct LinearOptions {
 Tensor linear(Session&, const Tensor& x, const Tensor& w, const LinearOptions&);
 Tensor layer_norm(Session&, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, DType out);
 Tensor attention(Session&, const Tensor& qkv, const Tensor& offsets, int64_t heads, int64_t max_tokens, bool causal);
+// causal: keys up to the sample's row
+Tensor pooled_attention(Session&, const Tensor& q, const Tensor& kv, const Tensor& offsets, const Tensor& row, int64_t heads, bool causal);
 Tensor patchify(Session&, const Tensor& pixels, int64_t patch, DType out);
 Tensor class_tokens(Session&, const Tensor& x, const Tensor& cls, const Tensor& position, int64_t batch);
 Tensor token_embed(Session&, const Tensor& ids, const Tensor& positions, const Tensor& table, const Tensor& position);

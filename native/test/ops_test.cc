@@ -17,6 +17,7 @@ int main() {
     const int before = cambium_test::failures();
     cambium_test::linear_tests();
     cambium_test::attention_tests();
+    cambium_test::pooled_attention_tests();
     cambium_test::rows_tests();
     cambium_test::contrastive_tests();
     cambium_test::elements_tests();

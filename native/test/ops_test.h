@@ -4,6 +4,7 @@
 namespace cambium_test {
 void linear_tests();
 void attention_tests();
+void pooled_attention_tests();
 void rows_tests();
 void contrastive_tests();
 void elements_tests();

@@ -41,6 +41,22 @@ const wrong: [string, string, () => unknown][] = [
     'E_ARGUMENT',
     () => ops.attention(f32(2, 9), { offsets: i32(2), batch: 1, maxTokens: 3 }, { heads: 1 }),
   ],
+  [
+    'pooled_attention: heads',
+    'E_SHAPE',
+    () => ops.pooledAttention(f32(1, 9), f32(2, 18), { ...rows, offsets: i32(2) }, i32(1), { heads: 2 }),
+  ],
+  ['pooled_attention: kv', 'E_SHAPE', () => ops.pooledAttention(f32(1, 9), f32(2, 27), { ...rows, offsets: i32(2) }, i32(1), { heads: 1 })],
+  [
+    'pooled_attention: types',
+    'E_DTYPE',
+    () => ops.pooledAttention(f32(1, 9), bf16(2, 18), { ...rows, offsets: i32(2) }, i32(1), { heads: 1 }),
+  ],
+  [
+    'pooled_attention: rows',
+    'E_SHAPE',
+    () => ops.pooledAttention(f32(1, 9), f32(2, 18), { ...rows, offsets: i32(2) }, i32(2), { heads: 1 }),
+  ],
   ['patchify: an image of another size', 'E_SHAPE', () => ops.patchify(f32(1, 3, 8, 9), 4, 'f32')],
   ['patchify: no patch', 'E_SHAPE', () => ops.patchify(f32(1, 3, 8, 8), 0, 'f32')],
   ['class_tokens: rows for the batch', 'E_SHAPE', () => ops.classTokens(f32(5, 4), f32(4), f32(3, 4), 2)],

@@ -9,6 +9,13 @@ const rows = (n: number) => Tensor.zeros([n, 3])
 test.each<[string, number[], number, (i: Tensor) => Tensor]>([
   ['gather_rows', [0, 4], 5, (i) => ops.gatherRows(rows(5), i)],
   ['ids of token_embed', [0, 4], 5, (i) => ops.tokenEmbed(i, whole(0, 0), rows(5), rows(2))],
+  [
+    'row of pooled_attention',
+    [0, 5],
+    6,
+    (i) =>
+      ops.pooledAttention(Tensor.zeros([2, 4]), Tensor.zeros([6, 8]), { offsets: whole(0, 3, 6), batch: 2, maxTokens: 3 }, i, { heads: 2 }),
+  ],
   ['positions of token_embed', [0, 1], 2, (i) => ops.tokenEmbed(whole(0, 0), i, rows(5), rows(2))],
 ])('%s', async (_, good, end, op) => {
   const run = (...list: number[]) =>

@@ -122,6 +122,23 @@ export function attention(
   return y
 }
 
+/** The rows of {@link attention} at `rows`, with every other query at zero. */
+export function pooledAttention(
+  t: ScalarTape,
+  q: Values,
+  kv: Values,
+  o: { heads: number; width: number; offsets: readonly number[]; causal: boolean; rows: readonly number[] },
+): Scalar[] {
+  const d = o.heads * o.width
+  const qkv = Array.from({ length: kv.length / (2 * d) }, (_, i) => {
+    const b = o.rows.indexOf(i)
+    const query = b < 0 ? Array.from({ length: d }, () => t.constant(0)) : row(q, d, b)
+    return [...query, ...row(kv, 2 * d, i)]
+  })
+  const y = attention(t, qkv.flat(), o)
+  return o.rows.flatMap((i) => row(y, d, i))
+}
+
 export function patchify(pixels: Values, shape: readonly number[], patch: number): Scalar[] {
   const [batch, channels, height, width] = shape
   const y: Scalar[] = []
