@@ -9,11 +9,24 @@ export type Activation = 'none' | 'quick_gelu' | 'gelu'
 export type Id = number
 export type Bytes = ArrayBuffer | ArrayBufferView
 
+export interface NativeLowRank {
+  a: Id
+  b: Id
+  scale: Id
+  column: number
+  bias?: Id
+  x?: Id
+}
+
 export interface NativeLinearOptions {
   bias?: Id
   gate?: Id
   residual?: Id
   skip?: Id
+  lowRank: readonly NativeLowRank[]
+  index?: Id
+  offsets?: Id
+  columnScale?: Id
   transposed: boolean
   activation: Activation
   dtype: FloatDType

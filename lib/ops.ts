@@ -1,6 +1,28 @@
 // The ops of the native core with names and options. Formulas and types: native/ops/args.h.
+import { CambiumError } from './errors.js'
 import { type Activation, type DType, type FloatDType, native } from './native.js'
 import { Tensor } from './tensor.js'
+
+/**
+ * A low-rank delta of a linear (LoRA, Hu et al. 2022): scale · (x Aᵀ Bᵀ + bias), added to the columns
+ * [column, column + out') of the product. a, b, bias and scale are f32; a, b and bias may train.
+ */
+export interface LowRank {
+  /** [R, in], or a bank of T adapters [T, R, in] */
+  readonly a: Tensor
+  /** [out', R], or [T, out', R] */
+  readonly b: Tensor
+  /** [1], or [T]; in device memory */
+  readonly scale: Tensor
+  /** default 0 */
+  readonly column?: number
+  /** [out'], or [T, out'] */
+  readonly bias?: Tensor
+  /** [M, in], read in x's place (dropout) */
+  readonly x?: Tensor
+  /** i32 [B]: the adapter of each sample, −1: none. All deltas of one linear share it; needs `rows` */
+  readonly index?: Tensor
+}
 
 export interface LinearOptions {
   /** [out], f32 */
@@ -12,20 +34,45 @@ export interface LinearOptions {
   skip?: Tensor
   /** f32 scalar that multiplies the product; at zero it is not computed */
   gate?: Tensor
+  /** deltas added to the product; not together with a gate */
+  lowRank?: readonly LowRank[]
+  /** whose rows are whose, when the deltas have an index */
+  rows?: Pick<Rows, 'offsets'>
+  /** f32 [out]: multiplies the product and its deltas, before the bias (DoRA, Liu et al. 2024); may train */
+  columnScale?: Tensor
   /** the weight is [in, out] */
   transposed?: boolean
   dtype?: FloatDType
 }
 
-/** y = act(gate · (x Wᵀ) + bias) + residual + skip; x [M, in], weight [out, in]. The type of x is that of the product. */
+/**
+ * y = act(columnScale ∘ (gate · (x Wᵀ) + Σ deltas) + bias) + residual + skip; x [M, in], weight [out, in]. The type of x is
+ * that of the products.
+ * @throws E_SHAPE, E_DTYPE, E_ARGUMENT; E_INDEX (at the next await) for a sample's adapter outside the bank
+ */
 export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
   const { bias, activation = 'none', residual, skip, gate, transposed = false, dtype = x.dtype as FloatDType } = options
+  const { lowRank = [], rows, columnScale } = options
+  const index = lowRank.find((delta) => delta.index)?.index
+  if (lowRank.some((delta) => delta.index !== index))
+    throw new CambiumError('E_ARGUMENT', 'linear: expected one index for all low-rank deltas, got several')
   return new Tensor(
     native.linear(x.id, weight.id, {
       bias: bias?.id,
       gate: gate?.id,
       residual: residual?.id,
       skip: skip?.id,
+      lowRank: lowRank.map(({ a, b, scale, column = 0, bias, x }) => ({
+        a: a.id,
+        b: b.id,
+        scale: scale.id,
+        column,
+        bias: bias?.id,
+        x: x?.id,
+      })),
+      index: index?.id,
+      offsets: rows?.offsets.id,
+      columnScale: columnScale?.id,
       transposed,
       activation,
       dtype,

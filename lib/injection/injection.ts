@@ -1,5 +1,5 @@
 // The seam: a model is a pure function of (weights, injection). What a method adds, it adds at the points named here.
-import type { Rows } from '../ops.js'
+import type { LowRank, Rows } from '../ops.js'
 import type { Parameter, Tensor } from '../tensor.js'
 
 export type Tower = 'vision' | 'text'
@@ -16,8 +16,22 @@ export interface TokenRows extends Rows {
  */
 export type SerialMap = (z: Tensor, residual: Tensor, rows: TokenRows) => Tensor
 
+/** What is added to a linear of a block. */
+export interface LinearDelta {
+  /** deltas by column of this linear */
+  readonly lowRank: readonly LowRank[]
+  /** f32 [out]: multiplies product and deltas before the bias (DoRA) */
+  readonly columnScale?: Tensor
+  /** what the deltas read in x's place (dropout): x [M, in] -> [M, in] */
+  readonly input?: (x: Tensor, rows: TokenRows) => Tensor
+}
+
+/** The linears of a block; q, k and v are named apart even where one product makes them. */
+export type LinearName = 'q' | 'k' | 'v' | 'out' | 'fc1' | 'fc2'
+
 /** What is added in one block. An absent entry costs nothing. */
 export interface LayerInjection {
+  readonly linears?: { readonly [name in LinearName]?: LinearDelta }
   readonly afterAttention?: SerialMap
   readonly afterFeedForward?: SerialMap
 }

@@ -4,6 +4,7 @@ import type { LayerInjection, SerialMap, TokenRows } from '../injection/injectio
 import type { Activation, FloatDType } from '../native.js'
 import { attention } from '../ops.js'
 import { scope, type Tensor } from '../tensor.js'
+import { type DeltaOptions, deltaOptions } from './linear-delta.js'
 import { type LinearWeights, linearLayer } from './linear-layer.js'
 import { type NormWeights, norm } from './norm.js'
 
@@ -27,9 +28,14 @@ export interface BlockOptions {
 }
 
 /** The last linear of a sublayer with its residual add, and what a method puts between the two. */
-function close(z: Tensor, weights: LinearWeights, residual: Tensor, rows: TokenRows, dtype: FloatDType, serial?: SerialMap): Tensor {
-  if (!serial) return linearLayer(z, weights, 'f32', { residual })
-  return serial(linearLayer(z, weights, dtype), residual, rows)
+function close(z: Tensor, weights: LinearWeights, residual: Tensor, rows: TokenRows, dtype: FloatDType, added: Closing): Tensor {
+  if (!added.serial) return linearLayer(z, weights, 'f32', { residual, ...added.delta })
+  return added.serial(linearLayer(z, weights, dtype, added.delta), residual, rows)
+}
+
+interface Closing {
+  readonly serial?: SerialMap
+  readonly delta?: DeltaOptions
 }
 
 /** x [M, D] f32 -> [M, D] f32. */
@@ -41,12 +47,19 @@ export function transformerBlock(
   injection?: LayerInjection,
 ): Tensor {
   const { heads, causal, eps, activation, dtype } = options
+  const width = x.shape[1]
   const attended = scope(() => {
-    const qkv = linearLayer(norm(x, weights.norm1, eps, dtype), weights.qkv, dtype)
-    return close(attention(qkv, rows, { heads, causal }), weights.out, x, rows, dtype, injection?.afterAttention)
+    const normed = norm(x, weights.norm1, eps, dtype)
+    const qkv = linearLayer(normed, weights.qkv, dtype, deltaOptions(['q', 'k', 'v'], width, normed, rows, injection))
+    const z = attention(qkv, rows, { heads, causal })
+    const delta = deltaOptions(['out'], width, z, rows, injection)
+    return close(z, weights.out, x, rows, dtype, { serial: injection?.afterAttention, delta })
   })
   return scope(() => {
-    const inner = linearLayer(norm(attended, weights.norm2, eps, dtype), weights.fc1, dtype, { activation })
-    return close(inner, weights.fc2, attended, rows, dtype, injection?.afterFeedForward)
+    const normed = norm(attended, weights.norm2, eps, dtype)
+    const added = deltaOptions(['fc1'], width, normed, rows, injection)
+    const inner = linearLayer(normed, weights.fc1, dtype, { activation, ...added })
+    const delta = deltaOptions(['fc2'], width, inner, rows, injection)
+    return close(inner, weights.fc2, attended, rows, dtype, { serial: injection?.afterFeedForward, delta })
   })
 }
