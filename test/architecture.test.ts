@@ -16,6 +16,7 @@ const STAGES = [
   ['methods', 'objectives', 'optim'],
   ['checkpoint'],
   ['train'],
+  ['protocols'],
   ['cli', 'index'],
 ]
 const rank = (file: string) => {

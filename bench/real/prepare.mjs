@@ -7,8 +7,8 @@
  * NAME.task.json (split, class names, templates). OUT receives
  *
  *   pacs64-{photo,art,cartoon,sketch}/{train,val,test}/CLASS/x.jpg   train, val: photo alone; the others are test sets
- *   tin64_val/test/CLASS/x.jpg
- *   flickr8k/{dev,test}.jsonl + images/   lines {"image": path relative to the file, "captions": [...]}
+ *   {aid64,rsscn7_64,gtsrb32,dtd10_64}/{train,val,test}/CLASS/x.jpg, tin64_val/test/CLASS/x.jpg
+ *   flickr8k/{train,dev,test}.jsonl + images/   lines {"image": path relative to the file, "captions": [...]}
  *   SET/classes.json                      {"classes": {folder: name}, "templates": [...]}
  *
  * The split is the pack's own, so test images choose nothing. Files are written once: OUT must not hold these sets yet.
@@ -18,6 +18,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import process from 'node:process'
 
+const CLASS_SETS = ['aid64', 'rsscn7_64', 'gtsrb32', 'dtd10_64', 'tin64_val']
 const domains = { photo: 'photo', art_painting: 'art', cartoon: 'cartoon', sketch: 'sketch' }
 
 /** Reads a pack and checks its bytes against the recorded sha256. */
@@ -33,10 +34,13 @@ function openTask(folder, name) {
   return JSON.parse(readFileSync(join(folder, `${name}.task.json`), 'utf8'))
 }
 
-/** Writes one record under a folder; the content is JPEG whatever the original path ended in. */
+/** The content is JPEG whatever the original path ended in. */
+const fileName = ([, , , original]) => basename(original).replace(/\.\w+$/, '.jpg')
+
+/** Writes one record under a folder. */
 function writeRecord(pack, record, folder) {
-  const [offset, length, , original] = record
-  const file = join(folder, basename(original).replace(/\.\w+$/, '.jpg'))
+  const [offset, length] = record
+  const file = join(folder, fileName(record))
   mkdirSync(folder, { recursive: true })
   writeFileSync(file, pack.bytes.subarray(offset, offset + length), { flag: 'wx' })
   return file
@@ -71,21 +75,32 @@ function writeDomains(packs, out) {
   return counts
 }
 
-function writeEverydayClasses(packs, out) {
-  const pack = openPack(packs, 'tin64_val')
-  const task = openTask(packs, 'tin64_val')
-  for (const index of task.split.test) {
-    const record = pack.records[index]
-    writeRecord(pack, record, join(out, 'tin64_val', 'test', record[2]))
+/** A set whose labels are its classes. */
+function writeClassSet(packs, out, name) {
+  const pack = openPack(packs, name)
+  const task = openTask(packs, name)
+  const counts = {}
+  for (const [split, indices] of Object.entries(task.split)) {
+    for (const [at, index] of indices.entries()) {
+      const record = pack.records[index]
+      // Names repeat between folders of the original (traffic signs by track): the place in the split keeps them apart.
+      const folder = join(out, name, split, record[2])
+      writeRecord(
+        pack,
+        existsSync(join(folder, fileName(record))) ? [...record.slice(0, 3), `${at}-${basename(record[3])}`] : record,
+        folder,
+      )
+    }
+    if (indices.length > 0) counts[`${name}/${split}`] = indices.length
   }
-  writeClasses(join(out, 'tin64_val'), task.names, task.templates)
-  return { 'tin64_val/test': task.split.test.length }
+  writeClasses(join(out, name), task.names, task.templates)
+  return counts
 }
 
 function writeCaptions(packs, out) {
   const pack = openPack(packs, 'flickr8k_112')
   const folder = join(out, 'flickr8k')
-  const lines = { dev: [], test: [] }
+  const lines = { train: [], dev: [], test: [] }
   for (const record of pack.records) {
     const name = record[2]
     const split = pack.split[name]
@@ -94,7 +109,7 @@ function writeCaptions(packs, out) {
     lines[split].push(JSON.stringify({ image: join('images', basename(file)), captions: pack.captions[name] }))
   }
   for (const [split, rows] of Object.entries(lines)) writeFileSync(join(folder, `${split}.jsonl`), `${rows.join('\n')}\n`)
-  return { 'flickr8k/dev': lines.dev.length, 'flickr8k/test': lines.test.length }
+  return Object.fromEntries(Object.entries(lines).map(([split, rows]) => [`flickr8k/${split}`, rows.length]))
 }
 
 const [packs, out] = process.argv.slice(2)
@@ -102,11 +117,12 @@ if (!packs || !out) {
   process.stderr.write('usage: node bench/real/prepare.mjs PACKS OUT\n')
   process.exit(2)
 }
-for (const set of ['pacs64-photo', 'tin64_val', 'flickr8k']) {
+for (const set of ['pacs64-photo', 'flickr8k', ...CLASS_SETS]) {
   if (!existsSync(join(out, set))) continue
   process.stderr.write(`${join(out, set)}: expected no such folder, got one; give another OUT\n`)
   process.exit(1)
 }
 mkdirSync(dirname(out), { recursive: true })
-const counts = { ...writeDomains(packs, out), ...writeEverydayClasses(packs, out), ...writeCaptions(packs, out) }
+const counts = { ...writeDomains(packs, out), ...writeCaptions(packs, out) }
+for (const name of CLASS_SETS) Object.assign(counts, writeClassSet(packs, out, name))
 for (const [set, count] of Object.entries(counts)) process.stdout.write(`${set}: ${count}\n`)

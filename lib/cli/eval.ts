@@ -5,6 +5,7 @@ import type { ModelEvaluation } from '../train/evaluate-model.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
 import { createProgress } from './progress.js'
+import { runProtocolCommand } from './protocol.js'
 import { evalSettings, readNames, readSettings, readTemplates } from './settings.js'
 import { resultsTable } from './table.js'
 
@@ -14,9 +15,11 @@ Examples:
   cambium eval --model clip-vit-base-patch16 --adapter runs/photos/adapter --alpha 0.5 --data photos=photos/test
   cambium eval --model clip-vit-base-patch16 --adapter runs/photos/adapter --alpha sweep --data photos=photos/test
   cambium eval --model runs/photos/merged --captions flickr=flickr8k/test.jsonl --json
+  cambium eval --protocol few-shot --config few-shot.yaml --out runs/few-shot
 
 Sets with classes are classified zero-shot, each class by the mean of its prompts; captioned sets are retrieved both ways.
-A sweep shows every alpha and chooses none: test sets choose nothing. --val names a set that does.`
+A sweep shows every alpha and chooses none: test sets choose nothing. --val names a set that does.
+A protocol trains the methods of its config on its datasets with several seeds, and prints the papers' tables; stopped, it goes on.`
 
 const alphaOf = (text: string): number | string => (text === 'sweep' ? text : numeric(text))
 
@@ -32,10 +35,15 @@ export function evalCommand(exit: (code: number) => void): Command {
     .option('--ood <name=path>', 'the same, listed after the others; repeatable', repeated)
     .option('--captions <name=path>', 'captioned set, for retrieval; repeatable', repeated)
     .option('--batch <n>', 'images at once, changes no result (default: 64)', numeric)
+    .option('--protocol <name>', 'few-shot, base-to-novel, cross-dataset or retrieval; datasets and methods stand in the config')
+    .option('--out <dir>', 'folder for the results of a protocol')
     .option('--config <file>', 'YAML file with any of these settings; flags win')
   return addOutputFlags(addImageFlags(command))
     .addHelpText('after', EXAMPLES)
-    .action(async () => exit(await run(givenFlags(command))))
+    .action(async () => {
+      const flags = givenFlags(command)
+      exit(await (flags.protocol === undefined ? run(flags) : runProtocolCommand(flags)))
+    })
 }
 
 async function run(flags: Record<string, unknown>): Promise<number> {

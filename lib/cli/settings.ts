@@ -17,7 +17,7 @@ export class UsageError extends CambiumError {
 
 const number = z.number()
 /** `photos=DIR`, or in YAML also `{photos: DIR}`; a bare path is named after its last part. */
-const named = z
+export const named = z
   .union([
     z.array(z.string()),
     z.string().transform((one) => [one]),
@@ -34,7 +34,7 @@ const texts = z.union([
 const share = number.min(0).lt(1)
 const alpha = number.min(0).max(2)
 
-const common = {
+export const common = {
   model: z.string(),
   dtype: z.enum(['f32', 'bf16']).optional(),
   imageSize: number.int().positive().optional(),

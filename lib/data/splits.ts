@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { CambiumError } from '../errors.js'
-import type { Dataset } from './dataset.js'
+import { Dataset } from './dataset.js'
 
 export interface Split {
   readonly train: Dataset
@@ -59,4 +59,27 @@ function drawnByClass(dataset: Dataset, key: string): number[][] {
   const byHash = (a: { hash: string; index: number }, b: { hash: string; index: number }) =>
     a.hash < b.hash ? -1 : a.hash > b.hash ? 1 : a.index - b.index
   return Array.from(classes.values(), (drawn) => drawn.sort(byHash).map(({ index }) => index))
+}
+
+/**
+ * `shots` images of each class for training and `validationShots` others of it for choosing settings, drawn from one set.
+ * Errors: E_OPTION; E_DATA names a class with too few.
+ */
+export function fewShotWithValidation(dataset: Dataset, shots: number, validationShots: number, seed = 0): Split {
+  const train = fewShot(dataset, shots, seed)
+  const kept = new Set(train.samples)
+  const both = fewShot(dataset, shots + validationShots, seed)
+  return { train, validation: both.subset([...both.samples.keys()].filter((index) => !kept.has(both.samples[index]))) }
+}
+
+/** The samples of some classes, which alone remain and keep their order: a task of its own. Errors: E_DATA for no class. */
+export function selectClasses(dataset: Dataset, classes: readonly number[]): Dataset {
+  if (classes.length === 0) throw new CambiumError('E_DATA', 'classes: expected at least one to be left, got none')
+  const place = new Map(classes.map((label, index) => [label, index]))
+  const samples = dataset.samples.flatMap((sample) => {
+    const label = place.get(sample.label ?? -1)
+    return label === undefined ? [] : [{ ...sample, label }]
+  })
+  const { templates, skipBroken } = dataset
+  return new Dataset(samples, { templates, skipBroken, classNames: classes.map((label) => dataset.classNames[label]) })
 }

@@ -1,7 +1,7 @@
 /** Validation splits and few-shot subsets. */
 import fc from 'fast-check'
 import { Dataset } from '../../lib/data/dataset.js'
-import { fewShot, splitDataset } from '../../lib/data/splits.js'
+import { fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../../lib/data/splits.js'
 
 const set = (classes: number[]) => {
   const samples = classes.map((label, i) => ({ id: `${label}/${i}.jpg`, image: '', label }))
@@ -53,7 +53,25 @@ test('shots: so many of each class, more shots containing fewer, seeds apart', (
   expect(ids(four)).toEqual(ids(whole).filter((id) => ids(four).includes(id)))
 })
 
+test('shots that choose are others than those that train, which are the same without them', () => {
+  const whole = set(Array.from({ length: 60 }, (_, i) => i % 3))
+  const { train, validation } = fewShotWithValidation(whole, 4, 2, 7)
+  expect(ids(train)).toEqual(ids(fewShot(whole, 4, 7)))
+  expect([0, 1, 2].map((label) => [...validation.labels()].filter((other) => other === label).length)).toEqual([2, 2, 2])
+  expect(ids(train).filter((id) => ids(validation).includes(id))).toEqual([])
+})
+
+test('some classes: their samples alone, named and counted anew', () => {
+  const whole = set([0, 1, 2, 1, 0])
+  const some = selectClasses(whole, [2, 1])
+  expect(ids(some)).toEqual([1, 2, 3].map((i) => ids(whole)[i]))
+  expect([...some.labels()]).toEqual([1, 0, 1])
+  expect(some.classNames).toEqual([whole.classNames[2], whole.classNames[1]])
+})
+
 test.each<[string, () => unknown, string]>([
+  ['no class left', () => selectClasses(set([0]), []), 'E_DATA'],
+  ['too few to choose', () => fewShotWithValidation(set([0, 0, 1, 1]), 1, 2), 'E_DATA'],
   ['too few images', () => fewShot(set([0, 0, 1]), 2), 'E_DATA'],
   ['no labels', () => fewShot(new Dataset([{ id: 'a', image: '', captions: ['x'] }]), 1), 'E_DATA'],
   ['half a shot', () => fewShot(set([0]), 0.5), 'E_OPTION'],

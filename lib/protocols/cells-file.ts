@@ -1,0 +1,41 @@
+// Finished cells on disk, by key: a protocol that is stopped goes on after the last of them.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { CambiumError } from '../errors.js'
+import { writeFileAtomic } from '../formats/atomic-file.js'
+import { readJsonObject } from '../formats/json-fields.js'
+import type { CellResult } from './cell.js'
+
+const FILE = 'cells.json'
+
+const cell = z.looseObject({
+  key: z.string(),
+  task: z.string(),
+  dataset: z.string(),
+  seed: z.number(),
+  method: z.string(),
+  points: z.array(
+    z.object({
+      policy: z.union([z.number(), z.literal('validation')]),
+      alpha: z.number(),
+      measures: z.record(z.string(), z.number()),
+    }),
+  ),
+})
+const schema = z.object({ version: z.literal(1), cells: z.array(cell) })
+
+/** Empty when there are none. @throws E_RUN for a malformed file */
+export async function readCells(folder: string): Promise<Map<string, CellResult>> {
+  const path = join(folder, FILE)
+  const raw = await readJsonObject(path)
+  if (!raw) return new Map()
+  const parsed = schema.safeParse(raw)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: expected finished cells, got ${z.prettifyError(parsed.error)}`)
+  return new Map(parsed.data.cells.map((one) => [one.key, one as CellResult]))
+}
+
+export async function writeCells(folder: string, cells: ReadonlyMap<string, CellResult>): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, cells: [...cells.values()] }, null, 1)}\n`)
+}
