@@ -1,9 +1,9 @@
 // An R-Adapter on disk: adapter_config.json (what it is, of which base) and adapter_model.safetensors (its factors).
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
+import { finishFolder, writeFolder } from '../formats/atomic-folder.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
@@ -39,7 +39,6 @@ export async function saveAdapter(
   info: AdapterInfo = {},
 ): Promise<void> {
   const { rank, scale, drop = 0, dropBy = 'adapter' } = adapter.options
-  await mkdir(folder, { recursive: true })
   const tensors = adapter.parameters.map((parameter): TensorToWrite => {
     const value = averages?.get(parameter.name) ?? parameter
     return { name: parameter.name, dtype: 'F32', shape: parameter.shape, data: async () => new Uint8Array(await native.read(value.id)) }
@@ -55,8 +54,10 @@ export async function saveAdapter(
     drop_by: dropBy,
     alpha: info.alpha ?? null,
   }
-  await writeSafetensors(join(folder, 'adapter_model.safetensors'), tensors)
-  await writeFileAtomic(join(folder, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+  await writeFolder(folder, async (aside) => {
+    await writeSafetensors(join(aside, 'adapter_model.safetensors'), tensors)
+    await writeFileAtomic(join(aside, 'adapter_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+  })
 }
 
 /**
@@ -64,6 +65,7 @@ export async function saveAdapter(
  * @throws E_NOT_FOUND, E_ADAPTER for a malformed configuration or tensors that do not fit, E_BASE for another base
  */
 export async function loadAdapter(clip: Clip, folder: string): Promise<{ adapter: RAdapter; info: AdapterInfo }> {
+  await finishFolder(folder)
   const raw = await readJsonObject(join(folder, 'adapter_config.json'))
   if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
   const parsed = schema.safeParse(raw)

@@ -1,10 +1,10 @@
 // A training run on disk: run.json (where it stands and with which settings) and the tensors it needs to go on to the
 // same bits. Each state is written into a file of its own name; run.json, renamed last, says which one counts.
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
-import { writeFileAtomic } from '../formats/atomic-file.js'
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { writeSafetensors } from '../formats/safetensors-write.js'
@@ -45,7 +45,7 @@ export async function writeRunState(
   state: Omit<RunState, 'tensors' | 'version'>,
   parameters: readonly Parameter[],
 ): Promise<void> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const tensors = `state-${state.step}.safetensors`
   await writeSafetensors(
     join(folder, tensors),

@@ -3,11 +3,10 @@
  * synced. Who has the old file open keeps it. Bytes are handed to the system as they come, so a checkpoint larger than memory
  * can be streamed.
  */
-import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { CambiumError, messageOf } from '../errors.js'
-
-let counter = 0
+import { CambiumError, isCambiumError, messageOf } from '../errors.js'
+import { asideName, removeLeftovers } from './leftovers.js'
 
 export class AtomicFile {
   private constructor(
@@ -18,8 +17,9 @@ export class AtomicFile {
 
   /** Creates the file aside, with the rights of the file it will replace. Errors: E_IO, E_NOT_FOUND, E_NO_SPACE. */
   static async open(path: string): Promise<AtomicFile> {
+    await removeLeftovers(dirname(path))
     for (;;) {
-      const aside = join(dirname(path), `.${basename(path)}.${process.pid}-${counter++}.tmp`)
+      const aside = join(dirname(path), asideName(basename(path)))
       try {
         const handle = await open(aside, 'wx', await modeOf(path))
         return new AtomicFile(path, aside, handle)
@@ -80,6 +80,15 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
   }
 }
 
+/** Makes a folder and those above it; one that is there is fine. Errors: E_IO, E_NO_SPACE. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (error) {
+    throw ioError(path, error)
+  }
+}
+
 async function modeOf(path: string): Promise<number> {
   try {
     return (await stat(path)).mode & 0o777
@@ -89,14 +98,15 @@ async function modeOf(path: string): Promise<number> {
 }
 
 /** Some network file systems cannot sync a folder; the rename stands all the same. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined)
   await handle?.sync().catch(() => undefined)
   await handle?.close().catch(() => undefined)
 }
 
-function ioError(path: string, error: unknown): unknown {
-  if (error instanceof CambiumError) return error
+/** The library's error for one of the file system's. */
+export function ioError(path: string, error: unknown): unknown {
+  if (isCambiumError(error)) return error
   const code = (error as { code?: unknown }).code
   const ours = code === 'ENOENT' ? 'E_NOT_FOUND' : code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG' ? 'E_NO_SPACE' : 'E_IO'
   return new CambiumError(ours, `${path}: ${messageOf(error)}`, { cause: error })

@@ -5,7 +5,8 @@
 import { readdir, realpath, rm, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join, relative, sep } from 'node:path'
 import { CambiumError } from '../errors.js'
-import { writeFileAtomic } from './atomic-file.js'
+import { ioError, writeFileAtomic } from './atomic-file.js'
+import { finishFolder } from './atomic-folder.js'
 import { openSafetensors, type StoredTensor } from './safetensors-read.js'
 import { type TensorToWrite, tensorBytes, type WriteOptions, writeSafetensors } from './safetensors-write.js'
 import { readShardIndex, shardName } from './shard-index.js'
@@ -35,7 +36,8 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     if (path.endsWith('.index.json')) return openSharded(dirname(path), basename(path))
     return openSingle(dirname(path), path)
   }
-  const names = new Set(await readdir(path))
+  await finishFolder(path)
+  const names = new Set(await readdir(path).catch((error) => Promise.reject(ioError(path, error))))
   for (const stem of STEMS) {
     const single = `${stem}.safetensors`
     const index = `${stem}.safetensors.index.json`
@@ -152,6 +154,11 @@ function split(tensors: readonly TensorToWrite[], maxBytes: number): TensorToWri
     filled += bytes
   }
   return shards
+}
+
+/** Whether a name is one of a checkpoint's weight files, of either stem. */
+export function isCheckpointFile(name: string): boolean {
+  return STEMS.some((stem) => isOfStem(name, stem))
 }
 
 function isOfStem(name: string, stem: string): boolean {

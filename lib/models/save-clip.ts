@@ -1,9 +1,10 @@
 // A model back into an ordinary checkpoint folder, in the layout and the types it was read from.
-import { copyFile, mkdir, readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
-import { writeCheckpoint } from '../formats/checkpoint.js'
+import { writeFolder } from '../formats/atomic-folder.js'
+import { isCheckpointFile, writeCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
 import type { DiskDtype } from '../formats/dtype.js'
 import { clipConfigText, configWithDtype } from '../formats/hf-config.js'
@@ -42,14 +43,14 @@ export async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<U
 
 /**
  * Writes config, weights, tokenizer and preprocessor into a folder (made when absent). Unchanged tensors keep their
- * bytes unless another type is asked for; changed ones are rounded once.
+ * bytes unless another type is asked for; changed ones are rounded once. All of it appears together, or the folder stays as it
+ * was.
  * @throws E_SAME_FOLDER for the folder that the model was read from, E_NO_SPACE, E_IO
  */
 export async function saveClip(clip: Clip, folder: string, options: SaveOptions = {}): Promise<void> {
   const { dtype = 'file', maxShardBytes, signal } = options
   if (resolve(folder) === resolve(clip.folder))
     throw new CambiumError('E_SAME_FOLDER', `save: expected a folder other than the model's own, got ${folder}`)
-  await mkdir(folder, { recursive: true })
   const { weights, config } = clip
   const trained = new Set([...weights.values()].filter((p) => p.trainable).flatMap((p) => weights.canonical(p.name)))
   const tensors = planWrites(weights.map.layout, clipTensors(config)).map((write): TensorToWrite => {
@@ -65,14 +66,18 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
     const shape = source && source.shape.length !== write.shape.length ? source.shape : write.shape
     return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(clip, write, trained), type) }
   })
-  for (const name of await readdir(clip.folder)) if (COMPANION.test(name)) await copyFile(join(clip.folder, name), join(folder, name))
-  // Another image size than the folder's is another preprocessor too.
-  if (weights.changed.has(POSITIONS))
-    await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify(clip.preprocessor.toJson(), null, 2)}\n`)
   const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
   const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
-  await writeCheckpoint(folder, tensors, { maxShardBytes, signal, stem })
-  await writeFileAtomic(join(folder, 'config.json'), clipConfigText(raw))
+  const write = async (aside: string) => {
+    for (const name of await readdir(clip.folder))
+      if (COMPANION.test(name)) await writeFileAtomic(join(aside, name), await readFile(join(clip.folder, name)))
+    // Another image size than the folder's is another preprocessor too.
+    if (weights.changed.has(POSITIONS))
+      await writeFileAtomic(join(aside, 'preprocessor_config.json'), `${JSON.stringify(clip.preprocessor.toJson(), null, 2)}\n`)
+    await writeCheckpoint(aside, tensors, { maxShardBytes, signal, stem })
+    await writeFileAtomic(join(aside, 'config.json'), clipConfigText(raw))
+  }
+  await writeFolder(folder, write, isCheckpointFile)
 }
 
 /** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */

@@ -2,10 +2,10 @@
  * The log of a run: `events.jsonl`, one event a line with the time it came, and the same scalars for TensorBoard. A run that
  * is resumed cuts both at its checkpoint, so that they read as those of a run that was never stopped.
  */
-import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CambiumError, isCambiumError, messageOf } from '../errors.js'
-import { writeFileAtomic } from '../formats/atomic-file.js'
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { isJsonObject } from '../formats/json-fields.js'
 import { encodeFileVersion, encodeScalars } from '../formats/tfevents.js'
 import type { EvaluatedEvent, SkippedEvent, TrainEvent } from './events.js'
@@ -63,7 +63,7 @@ export class RunLog {
 
   async #open(from: number): Promise<void> {
     await this.close()
-    await mkdir(this.folder, { recursive: true })
+    await makeFolder(this.folder)
     const kept = from === 0 ? [] : cutAt(await this.#before(), from)
     for (const event of kept) if (event.type === 'skipped') this.#skipped.add(event.image)
     const paths = [LOG_FILE, TENSORBOARD_FILE].map((name) => join(this.folder, name))

@@ -179,10 +179,13 @@ export class Trainer {
         const { loss, norm2 } = await this.step(batch, done, lr)
         const [value, squared] = await Promise.all([loss, norm2])
         const gradientNorm = Math.sqrt(squared)
-        if (!Number.isFinite(value))
+        // A gradient that is not finite has spoilt the parameters, however good the loss was: no checkpoint of that.
+        if (!Number.isFinite(value) || !Number.isFinite(gradientNorm))
           throw new CambiumError(
             'E_NAN',
-            `train: expected a finite loss, got ${value} at step ${done + 1}; the last checkpoint is from step ${written}`,
+            `train: expected a finite loss and gradient, got ${value} and norm ${gradientNorm} at step ${done + 1}; ` +
+              `the last checkpoint is from step ${written}`,
+            { details: { step: done + 1, checkpoint: written } },
           )
         done++
         cursor = batch.next
