@@ -62,6 +62,16 @@ export interface ProductRequest {
   add?: Float32Array
 }
 
+/** a [m, n], row-major; the first `rank` triples (default: all min(m, n)). */
+export interface SvdRequest {
+  a: Float64Array | Float32Array
+  m: number
+  n: number
+  rank?: number
+  /** An approximation from a random subspace (Halko et al., 2011): O(m n rank); near exact where singular values fall. */
+  randomized?: { seed?: number; oversample?: number; iterations?: number }
+}
+
 export interface ImagePlan {
   box?: readonly number[]
   resize: readonly number[]
@@ -143,6 +153,10 @@ export interface Native {
     options: { box?: number[]; outWidth: number; outHeight: number; resample: string; flip?: boolean },
   ): Promise<Uint8Array>
   product(request: ProductRequest): Promise<Float32Array>
+  /** a = u · diag(s) · vᵀ in f64; u [m, k], s [k] descending, v [n, k], row-major. The largest entry of each u is positive. */
+  svd(request: SvdRequest): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
+  /** a = q · r in f64, thin: q [m, k], r [k, n], k = min(m, n), row-major; signs as LAPACK's and PyTorch's. */
+  qr(request: Pick<SvdRequest, 'a' | 'm' | 'n'>): Promise<{ q: Float64Array; r: Float64Array }>
 }
 
 const root = join(__dirname, '..')

@@ -1,14 +1,6 @@
 #include "linalg/product.h"
 
-
-#include "cpu/parallel.h"
-
-// The loop below is compiled for several levels and chosen by the loader where the compiler can do that.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define CAMBIUM_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CAMBIUM_CLONES
-#endif
+#include "linalg/vectors.h"
 
 namespace cambium {
 namespace {
