@@ -65,12 +65,13 @@ export interface PeftAdapter {
   readonly unknown: readonly string[]
   /** fingerprint of the base it was trained on, when we wrote it */
   readonly base: string | undefined
-  /** what a person should know: unknown fields, sentences */
+  /** what a person should know, in sentences: unknown fields, modules that PEFT would pass over */
   readonly warnings: readonly string[]
 }
 
 /** A target in a base: the tensor that it changes, and which of its rows (the fused in_proj of open_clip). */
 export interface PlacedTarget extends PeftTarget {
+  /** never transposed: `fanInFanOut` says how this tensor is stored */
   readonly weight: Placement
   /** undefined when the base module has no bias */
   readonly baseBias: Placement | undefined
@@ -80,6 +81,8 @@ export interface PlacedTarget extends PeftTarget {
 export interface PlacedTensor {
   readonly tensor: StoredTensor
   readonly at: Placement
+  /** it has another shape than the base's: a head for other classes */
+  readonly reshaped: boolean
 }
 
 /** An adapter in a base. */
@@ -87,7 +90,6 @@ export interface PlacedAdapter {
   readonly adapter: PeftAdapter
   readonly targets: readonly PlacedTarget[]
   readonly saved: readonly PlacedTensor[]
+  /** saved tensors that the base does not have (a new head), by the adapter's name for them */
+  readonly extra: ReadonlyMap<string, StoredTensor>
 }
-
-// openPeftAdapter(folder, {name?}) → PeftAdapter: peft-read.ts. placeAdapter(adapter, shapes of the base by tensor name) →
-// PlacedAdapter, with all that does not fit in one error: peft-place.ts. writePeftAdapter: peft-write.ts.
