@@ -72,6 +72,56 @@ export interface SvdRequest {
   randomized?: { seed?: number; oversample?: number; iterations?: number }
 }
 
+/** A factor of a fold: values, or where they are read from. */
+export type MergeFactor = Float32Array | TensorRead
+
+/** W <- W + scale · p q, or with magnitudes W <- (1 − weight) W + weight · magnitude ∘ D / ‖D‖, D = W + scale · p q. */
+export interface MergeStep {
+  /** [rows, rank]; without `q` the change itself, [rows, columns] */
+  p: MergeFactor
+  /** [rank, columns] */
+  q?: MergeFactor
+  rank?: number
+  scale?: number
+  norm?: 'rows' | 'columns'
+  /** [rows] or [columns], as `norm` says */
+  magnitude?: MergeFactor
+  weight?: number
+}
+
+/** Bytes [from, from + bytes) of a source, written at `to`: as they are, or as a matrix that is folded and converted. */
+export interface MergeSegment {
+  source: number
+  from: number
+  to: number
+  bytes: number
+  fold?: { name: string; rows: number; columns: number; fromType: string; toType: string; steps: readonly MergeStep[] }
+}
+
+export interface MergePlan {
+  sources: readonly { path: string; size: number }[]
+  /** must not exist */
+  target: string
+  /** first bytes of the target */
+  header: Uint8Array
+  size: number
+  segments: readonly MergeSegment[]
+  /** refuse results that are NaN or infinite */
+  finite?: boolean
+}
+
+/** Sums over the rows that were looked at; `error`, `exact` and `delta` are sums of squares. */
+export interface MergeDrift {
+  rows: number
+  elements: number
+  changed: number
+  maxUlp: number
+  sumUlp: number
+  error: number
+  exact: number
+  delta: number
+}
+
 export interface ImagePlan {
   box?: readonly number[]
   resize: readonly number[]
@@ -130,6 +180,8 @@ export interface Native {
   reshape(x: Id, shape: readonly number[]): Id
   cast(x: Id, dtype: DType): Id
   concatRows(parts: readonly Id[]): Id
+  dropout(x: Id, offsets: Id, keys: Id, state: Id, site: number, p: number): Id
+  lowRankNorm(w: Id, a: Id, b: Id, scale: Id, row: number, rows: number, inverse: boolean): Id
   interpolate(a: Id, b: Id, t: number, dtype: DType): Id
   adamw(entries: readonly AdamWEntry[], schedule: Id, options: { beta1: number; beta2: number; eps: number; maxNorm: number }): Id
 
@@ -153,6 +205,13 @@ export interface Native {
     options: { box?: number[]; outWidth: number; outHeight: number; resample: string; flip?: boolean },
   ): Promise<Uint8Array>
   product(request: ProductRequest): Promise<Float32Array>
+  /**
+   * Writes and syncs one file of a merged checkpoint; resolves to how many results of each segment are not finite.
+   * `control`: bytes written so far; set the second word to stop. @throws E_ABORTED, E_NOT_FINITE, E_NO_SPACE, E_FILE_CHANGED
+   */
+  mergeFile(plan: MergePlan, control: BigInt64Array): Promise<number[]>
+  /** Every `stride`-th row of a folded segment as it was written, against the same formula in f64 by a plain loop. */
+  measureDrift(plan: MergePlan, segment: number, stride: number): Promise<MergeDrift>
   /** a = u · diag(s) · vᵀ in f64; u [m, k], s [k] descending, v [n, k], row-major. The largest entry of each u is positive. */
   svd(request: SvdRequest): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
   /** a = q · r in f64, thin: q [m, k], r [k, n], k = min(m, n), row-major; signs as LAPACK's and PyTorch's. */

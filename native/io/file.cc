@@ -62,6 +62,22 @@ IoStatus ReadFile::read(uint64_t offset, uint64_t bytes, void* dst) const {
   return {};
 }
 
+void ReadFile::will_need(uint64_t offset, uint64_t bytes) const {
+#if defined(POSIX_FADV_WILLNEED)
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+#else
+  (void)offset, (void)bytes;
+#endif
+}
+
+void ReadFile::will_not_need(uint64_t offset, uint64_t bytes) const {
+#if defined(POSIX_FADV_DONTNEED)
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+#else
+  (void)offset, (void)bytes;
+#endif
+}
+
 IoStatus ReadFile::check_unchanged() const {
   struct stat info;
   if (::fstat(descriptor_, &info) != 0) return IoStatus::system(path_, errno);

@@ -24,6 +24,13 @@ class ReadFile {
   // Copies bytes [offset, offset + bytes) to `dst`. A short read is E_FILE_CHANGED.
   IoStatus read(uint64_t offset, uint64_t bytes, void* dst) const;
 
+  // Hints for a range that is about to be read, and for one that will not be read again. Never an error.
+  void will_need(uint64_t offset, uint64_t bytes) const;
+  void will_not_need(uint64_t offset, uint64_t bytes) const;
+
+  // For system calls that copy between files.
+  int descriptor() const { return descriptor_; }
+
   // Checks again that the size is what it was: call after the last read, so that growth is seen too.
   IoStatus check_unchanged() const;
 
