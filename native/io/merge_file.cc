@@ -1,0 +1,282 @@
+#include "io/merge_file.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+#include "cpu/parallel.h"
+#include "io/write_file.h"
+#include "linalg/round.h"
+
+namespace cambium {
+namespace {
+
+constexpr int64_t kPieceBytes = 1 << 20;
+constexpr int64_t kFlat = 4096;  // elements that pass through the cache together where rows do not matter
+constexpr int64_t kWave = 24;    // pieces between two looks at the control words
+enum Scratch { kRaw, kValues, kMixed, kConverted };
+
+IoStatus no_memory(const std::string& name) { return IoStatus::error("E_OUT_OF_MEMORY", name + ": expected free host memory, got none"); }
+
+IoStatus read_factor(const FactorSource& source, std::vector<double>* out) {
+  if (source.values) {
+    *out = *source.values;
+    return {};
+  }
+  out->resize(static_cast<size_t>(source.read.count));
+  return read_tensor(source.read, out->data());
+}
+
+// One folded matrix: its factors in memory, its rows in pieces.
+class Fold {
+ public:
+  Fold(const MergeSegment& segment, const ReadFile& source) : segment_(segment), source_(source), from_size_(static_cast<int64_t>(element_size(segment.from_type))), to_size_(static_cast<int64_t>(element_size(segment.to_type))) {
+    flat_ = segment.steps.empty();
+    columns_ = flat_ ? kFlat : segment.columns;
+    count_ = segment.rows * segment.columns;
+    const int64_t block = kFoldRows * columns_;
+    piece_ = std::max<int64_t>(1, kPieceBytes / std::max(from_size_, to_size_) / block) * block;
+  }
+
+  IoStatus prepare() {
+    for (const FoldStepSource& from : segment_.steps) {
+      FoldStep step;
+      step.rank = from.rank, step.low_rank = from.q.present, step.norm = from.norm, step.weight = from.weight;
+      IoStatus status = read_factor(from.p, &step.p);
+      if (status.ok() && from.q.present) status = read_factor(from.q, &step.q);
+      if (status.ok() && from.magnitude.present) status = read_factor(from.magnitude, &step.magnitude);
+      if (!status.ok()) return status;
+      if (from.scale != 1) {
+        for (double& x : step.p) x *= from.scale;
+      }
+      steps_.push_back(std::move(step));
+      if (from.norm == FoldStep::kColumns) status = measure_columns();
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  int64_t pieces() const { return (count_ + piece_ - 1) / piece_; }
+  int64_t piece_count(int64_t i) const { return std::min(piece_, count_ - i * piece_); }
+  uint64_t from(int64_t i) const { return segment_.from + static_cast<uint64_t>(std::min(i * piece_, count_) * from_size_); }
+  uint64_t to(int64_t i) const { return segment_.to + static_cast<uint64_t>(std::min(i * piece_, count_) * to_size_); }
+  const std::vector<FoldStep>& steps() const { return steps_; }
+
+  IoStatus run(int64_t i, const WriteFile& target, std::atomic<int64_t>* wrong) const {
+    const int64_t count = piece_count(i);
+    char* raw = static_cast<char*>(thread_scratch(kRaw, static_cast<size_t>(count * from_size_)));
+    char* converted = segment_.from_type == segment_.to_type ? raw : static_cast<char*>(thread_scratch(kConverted, static_cast<size_t>(count * to_size_)));
+    if (!raw || !converted) return no_memory(segment_.name);
+    int64_t bad = 0;
+    IoStatus status = each_block(i, steps_.size(), false, raw, [&](int64_t at, int64_t elements, double* v) { bad += from_doubles(v, segment_.to_type, converted + at * to_size_, elements); });
+    if (!status.ok()) return status;
+    if (bad) wrong->fetch_add(bad);
+    return target.write(to(i), static_cast<uint64_t>(count * to_size_), converted);
+  }
+
+ private:
+  // Reads piece i and gives its blocks, folded by the first `count` steps, to `use`(first element, elements, values).
+  template <class Use>
+  IoStatus each_block(int64_t i, size_t count, bool stop_before_norm, char* raw, const Use& use) const {
+    const int64_t elements = piece_count(i), block = std::min(kFoldRows * columns_, elements);
+    IoStatus status = source_.read(from(i), static_cast<uint64_t>(elements * from_size_), raw);
+    if (!status.ok()) return status;
+    double* v = static_cast<double*>(thread_scratch(kValues, static_cast<size_t>(block) * 8));
+    double* mixed = static_cast<double*>(thread_scratch(kMixed, static_cast<size_t>(block) * 8));
+    if (!v || !mixed) return no_memory(segment_.name);
+    for (int64_t at = 0; at < elements; at += block) {
+      const int64_t n = std::min(block, elements - at);
+      to_doubles(raw + at * from_size_, segment_.from_type, v, n);
+      if (!flat_) fold_rows(steps_, count, (i * piece_ + at) / columns_, n / columns_, columns_, v, mixed, stop_before_norm);
+      use(at, n, v);
+    }
+    return {};
+  }
+
+  // Norms of the columns for the last step: sums of each piece, added in order.
+  IoStatus measure_columns() {
+    const size_t columns = static_cast<size_t>(columns_);
+    std::vector<double>& norms = steps_.back().column_norms;
+    norms.assign(columns, 0);
+    std::vector<double> sums;
+    for (int64_t first = 0; first < pieces(); first += kWave) {
+      const int64_t wave = std::min(kWave, pieces() - first);
+      sums.assign(static_cast<size_t>(wave) * columns, 0);
+      std::vector<IoStatus> states(static_cast<size_t>(wave));
+      parallel_for(wave, [&](int64_t task) {
+        char* raw = static_cast<char*>(thread_scratch(kRaw, static_cast<size_t>(piece_count(first + task) * from_size_)));
+        double* sum = sums.data() + static_cast<size_t>(task) * columns;
+        if (!raw) {
+          states[static_cast<size_t>(task)] = no_memory(segment_.name);
+          return;
+        }
+        states[static_cast<size_t>(task)] = each_block(first + task, steps_.size(), true, raw, [&](int64_t, int64_t n, double* v) {
+          for (int64_t j = 0; j < n; ++j) sum[j % columns_] += v[j] * v[j];
+        });
+      });
+      for (IoStatus& state : states) {
+        if (!state.ok()) return state;
+      }
+      for (size_t j = 0; j < sums.size(); ++j) norms[j % columns] += sums[j];
+    }
+    for (double& norm : norms) norm = std::sqrt(norm);
+    return {};
+  }
+
+  const MergeSegment& segment_;
+  const ReadFile& source_;
+  int64_t from_size_, to_size_, columns_, count_, piece_;
+  bool flat_;
+  std::vector<FoldStep> steps_;
+};
+
+// The first error of many tasks, by their order.
+class FirstError {
+ public:
+  void add(int64_t task, IoStatus status) {
+    if (status.ok()) return;
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (task < first_) first_ = task, status_ = std::move(status);
+    failed_.store(true);
+  }
+  bool failed() const { return failed_.load(); }
+  IoStatus status() { return status_; }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<bool> failed_{false};
+  int64_t first_ = INT64_MAX;
+  IoStatus status_;
+};
+
+int64_t load(const int64_t* word) { return word ? __atomic_load_n(word, __ATOMIC_RELAXED) : 0; }
+
+struct Range {
+  uint64_t from, to, from_end, to_end;
+};
+
+// Runs pieces [0, pieces) in waves. The next wave is read ahead, the last one's pages are let go and its writing begins.
+template <class Where, class Work>
+IoStatus in_waves(int64_t pieces, const ReadFile& source, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
+  FirstError error;
+  for (int64_t first = 0; first < pieces; first += kWave) {
+    if (load(control.abort) != 0) return IoStatus::error("E_ABORTED", "merge: the work was aborted");
+    const int64_t end = std::min(pieces, first + kWave), next = std::min(pieces, end + kWave);
+    if (first == 0) source.will_need(where(0).from, where(end - 1).from_end - where(0).from);
+    if (end < next) source.will_need(where(end).from, where(next - 1).from_end - where(end).from);
+    parallel_for(end - first, [&](int64_t task) {
+      if (!error.failed()) error.add(task, work(first + task));
+    });
+    if (error.failed()) return error.status();
+    const Range begin = where(first), last = where(end - 1);
+    target.start_writeback(begin.to, last.to_end - begin.to);
+    source.will_not_need(begin.from, last.from_end - begin.from);
+    if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(last.to_end - begin.to), __ATOMIC_RELAXED);
+  }
+  return {};
+}
+
+IoStatus copy_segment(const MergeSegment& segment, const ReadFile& source, const WriteFile& target, const MergeControl& control) {
+  constexpr uint64_t kCopy = 4 << 20;
+  const auto where = [&](int64_t i) {
+    const uint64_t begin = static_cast<uint64_t>(i) * kCopy, end = std::min(begin + kCopy, segment.bytes);
+    return Range{segment.from + begin, segment.to + begin, segment.from + end, segment.to + end};
+  };
+  return in_waves(static_cast<int64_t>((segment.bytes + kCopy - 1) / kCopy), source, target, control, where, [&](int64_t i) {
+    const Range r = where(i);
+    return target.copy(source, r.from, r.to, r.from_end - r.from);
+  });
+}
+
+IoStatus fold_segment(const MergeSegment& segment, const ReadFile& source, const WriteFile& target, const MergeControl& control, int64_t* non_finite) {
+  if (!is_foldable(segment.from_type) || !is_foldable(segment.to_type)) return IoStatus::error("E_DTYPE", segment.name + ": expected F32, F16, BF16 or F64, got " + element_type_name(segment.from_type));
+  Fold fold(segment, source);
+  IoStatus status = fold.prepare();
+  if (!status.ok()) return status;
+  std::atomic<int64_t> wrong{0};
+  const auto where = [&](int64_t i) { return Range{fold.from(i), fold.to(i), fold.from(i + 1), fold.to(i + 1)}; };
+  status = in_waves(fold.pieces(), source, target, control, where, [&](int64_t i) { return fold.run(i, target, &wrong); });
+  *non_finite = wrong.load();
+  return status;
+}
+
+IoStatus open_sources(const MergeFile& plan, std::vector<std::unique_ptr<ReadFile>>* out) {
+  for (const MergeFile::Source& source : plan.sources) {
+    out->push_back(std::make_unique<ReadFile>());
+    IoStatus status = out->back()->open(source.path, source.size);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+}  // namespace
+
+IoStatus merge_file(const MergeFile& plan, const MergeControl& control, std::vector<int64_t>* non_finite) {
+  std::vector<std::unique_ptr<ReadFile>> sources;
+  IoStatus status = open_sources(plan, &sources);
+  WriteFile target;
+  if (status.ok()) status = target.create(plan.target, plan.size);
+  if (status.ok()) status = target.write(0, plan.header.size(), plan.header.data());
+  non_finite->assign(plan.segments.size(), 0);
+  for (size_t i = 0; i < plan.segments.size() && status.ok(); ++i) {
+    const MergeSegment& segment = plan.segments[i];
+    const ReadFile& source = *sources[segment.source];
+    if (segment.rows == 0) {
+      status = copy_segment(segment, source, target, control);
+    } else {
+      status = fold_segment(segment, source, target, control, &(*non_finite)[i]);
+      if (status.ok() && plan.finite && (*non_finite)[i] > 0) status = IoStatus::error("E_NOT_FINITE", segment.name + ": expected finite results, got " + std::to_string((*non_finite)[i]) + " that are NaN or infinite");
+    }
+  }
+  for (const auto& source : sources) {
+    if (status.ok()) status = source->check_unchanged();
+  }
+  return status.ok() ? target.sync() : status;
+}
+
+IoStatus measure_drift(const MergeFile& plan, const MergeSegment& segment, int64_t stride, FoldDrift* drift) {
+  ReadFile source, written;
+  IoStatus status = source.open(plan.sources[segment.source].path, plan.sources[segment.source].size);
+  if (status.ok()) status = written.open(plan.target, plan.size);
+  if (!status.ok()) return status;
+  Fold fold(segment, source);
+  status = fold.prepare();
+  const int64_t columns = segment.columns;
+  const uint64_t from_row = static_cast<uint64_t>(columns) * element_size(segment.from_type), to_row = static_cast<uint64_t>(columns) * element_size(segment.to_type);
+  std::vector<char> before(from_row), after(to_row);
+  std::vector<double> w(static_cast<size_t>(columns)), exact(w.size()), got(w.size());
+  for (int64_t row = 0; row < segment.rows && status.ok(); row += stride) {
+    status = source.read(segment.from + static_cast<uint64_t>(row) * from_row, from_row, before.data());
+    if (status.ok()) status = written.read(segment.to + static_cast<uint64_t>(row) * to_row, to_row, after.data());
+    if (!status.ok()) break;
+    to_doubles(before.data(), segment.from_type, w.data(), columns), to_doubles(after.data(), segment.to_type, got.data(), columns);
+    exact = w;
+    for (const FoldStep& step : fold.steps()) {
+      std::vector<double> d(exact);
+      double square = 0;
+      for (int64_t j = 0; j < columns; ++j) {
+        double change = step.low_rank ? 0 : step.p[static_cast<size_t>(row * columns + j)];
+        for (int64_t r = 0; step.low_rank && r < step.rank; ++r) change += step.p[static_cast<size_t>(row * step.rank + r)] * step.q[static_cast<size_t>(r * columns + j)];
+        d[static_cast<size_t>(j)] += change, square += d[static_cast<size_t>(j)] * d[static_cast<size_t>(j)];
+      }
+      for (int64_t j = 0; j < columns; ++j) {
+        const size_t at = static_cast<size_t>(j);
+        if (step.norm == FoldStep::kNone) exact[at] = d[at];
+        const double m = step.norm == FoldStep::kRows ? step.magnitude[static_cast<size_t>(row)] / std::sqrt(square) : step.norm == FoldStep::kColumns ? step.magnitude[at] / step.column_norms[at] : 0;
+        if (step.norm != FoldStep::kNone) exact[at] += step.weight * (m * d[at] - exact[at]);
+      }
+    }
+    drift->rows++;
+    for (size_t j = 0; j < w.size(); ++j) {
+      const double off = got[j] - exact[j], ulp = std::fabs(off) / unit_in_last_place(exact[j], segment.to_type);
+      drift->elements++, drift->changed += got[j] != w[j];
+      drift->max_ulp = std::max(drift->max_ulp, ulp), drift->sum_ulp += ulp;
+      drift->error += off * off, drift->exact += exact[j] * exact[j], drift->delta += (exact[j] - w[j]) * (exact[j] - w[j]);
+    }
+  }
+  return status;
+}
+
+}  // namespace cambium

@@ -1,0 +1,32 @@
+// A file that is being made: positioned writes from any thread, then one sync.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "io/file.h"
+
+namespace cambium {
+
+class WriteFile {
+ public:
+  WriteFile() = default;
+  WriteFile(const WriteFile&) = delete;
+  WriteFile& operator=(const WriteFile&) = delete;
+  ~WriteFile();
+
+  // Creates `path`, which must not exist, with room for `size` bytes. Errors: E_IO, E_NOT_FOUND, E_NO_SPACE.
+  IoStatus create(const std::string& path, uint64_t size);
+  IoStatus write(uint64_t offset, uint64_t bytes, const void* src) const;
+  // Copies a range of `from` without passing it through user space where the system can do that.
+  IoStatus copy(const ReadFile& from, uint64_t from_offset, uint64_t offset, uint64_t bytes) const;
+  // Asks the system to begin writing a range back; never an error.
+  void start_writeback(uint64_t offset, uint64_t bytes) const;
+  // Waits until all is on the disk; then its cached pages may go.
+  IoStatus sync() const;
+
+ private:
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+}  // namespace cambium

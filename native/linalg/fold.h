@@ -1,0 +1,33 @@
+// What merging does to a matrix W [rows, columns] of a checkpoint, in doubles:
+//
+//   each step:  D = W + scale · P Q          P [rows, R], Q [R, columns]; without Q, P [rows, columns] itself
+//               W <- D                       or, with magnitudes m (DoRA, Liu et al., 2024):
+//               W <- (1 - weight) W + weight · m ∘ D / ‖D‖      norms of D's rows, or of its columns
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace cambium {
+
+struct FoldStep {
+  int64_t rank = 0;
+  std::vector<double> p, q;  // p has the scale in it
+  bool low_rank = true;      // false: p is the change itself
+  enum Norm { kNone, kRows, kColumns } norm = kNone;
+  std::vector<double> magnitude;  // [rows] or [columns]
+  double weight = 1;
+  std::vector<double> column_norms;  // [columns], once they are known
+};
+
+constexpr int64_t kFoldRows = 4;  // rows that pass through the cache together
+
+// v [rows][columns] += p [rows][rank] · q [rank][columns], for at most kFoldRows rows; p's rows lie `p_stride` apart. For
+// each element the products are added in the order of the rank.
+void add_product(double* v, const double* p, int64_t p_stride, const double* q, int64_t rows, int64_t rank, int64_t columns);
+
+// Runs steps [0, count) on rows [row, row + rows) of W, given in v; at most kFoldRows. `scratch` holds rows * columns.
+// `stop_before_norm`: leaves the last step's D in v.
+void fold_rows(const std::vector<FoldStep>& steps, size_t count, int64_t row, int64_t rows, int64_t columns, double* v, double* scratch, bool stop_before_norm = false);
+
+}  // namespace cambium

@@ -1,0 +1,122 @@
+#include "linalg/round.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "linalg/vectors.h"
+
+namespace cambium {
+namespace {
+
+inline float as_float(uint32_t bits) {
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+inline uint32_t as_bits(float x) {
+  uint32_t out;
+  std::memcpy(&out, &x, 4);
+  return out;
+}
+
+// f32 toward zero, and odd where something was cut off: what is rounded again with two bits to spare is rounded as from x.
+inline uint32_t rounded_to_odd(double x) {
+  const float f = static_cast<float>(x);
+  const double back = static_cast<double>(f);
+  const uint32_t inexact = back != x && x == x ? 1 : 0, above = std::fabs(back) > std::fabs(x) ? 1 : 0;
+  return (as_bits(f) - above) | inexact;
+}
+
+inline uint32_t bf16_of(uint32_t b) {
+  const uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
+  return (b & 0x7fffffff) > 0x7f800000 ? b >> 16 | 0x40 : rounded;
+}
+
+inline uint32_t f16_of(uint32_t b) {
+  const uint32_t sign = b >> 16 & 0x8000, magnitude = b & 0x7fffffff;
+  const uint32_t normal = (magnitude - (112u << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
+  // Adding 0.5 leaves a subnormal's units in the last bits of the sum, rounded to even.
+  const uint32_t small = as_bits(as_float(magnitude < (113u << 23) ? magnitude : 0) + 0.5f) - (126u << 23);
+  const uint32_t finite = magnitude < (113u << 23) ? small : normal > 0x7c00 ? 0x7c00 : normal;
+  const uint32_t whole = magnitude > 0x7f800000 ? 0x7e00 : magnitude >= 0x47800000 ? 0x7c00 : finite;
+  return sign | whole;
+}
+
+CAMBIUM_CLONES void widen_f32(const float* from, double* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<double>(from[i]);
+}
+CAMBIUM_CLONES void widen_bf16(const uint16_t* from, double* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<double>(as_float(static_cast<uint32_t>(from[i]) << 16));
+}
+CAMBIUM_CLONES void widen_f16(const uint16_t* from, double* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t h = from[i], magnitude = (h & 0x7fff) << 13;
+    const float scaled = as_float(magnitude) * 0x1p112f;
+    const uint32_t whole = (h & 0x7c00) == 0x7c00 ? magnitude | 0x7f800000 : as_bits(scaled);
+    to[i] = static_cast<double>(as_float(whole | (h & 0x8000) << 16));
+  }
+}
+
+CAMBIUM_CLONES int64_t narrow_f32(const double* from, float* to, int64_t n) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = static_cast<float>(from[i]);
+    wrong += (as_bits(to[i]) & 0x7f800000) == 0x7f800000 ? 1 : 0;
+  }
+  return wrong;
+}
+CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t half = bf16_of(rounded_to_odd(from[i]));
+    to[i] = static_cast<uint16_t>(half);
+    wrong += (half & 0x7f80) == 0x7f80 ? 1 : 0;
+  }
+  return wrong;
+}
+CAMBIUM_CLONES int64_t narrow_f16(const double* from, uint16_t* to, int64_t n) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t half = f16_of(rounded_to_odd(from[i]));
+    to[i] = static_cast<uint16_t>(half);
+    wrong += (half & 0x7c00) == 0x7c00 ? 1 : 0;
+  }
+  return wrong;
+}
+int64_t narrow_f64(const double* from, double* to, int64_t n) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = from[i];
+    wrong += std::isfinite(from[i]) ? 0 : 1;
+  }
+  return wrong;
+}
+
+}  // namespace
+
+bool is_foldable(ElementType type) {
+  return type == ElementType::kF64 || type == ElementType::kF32 || type == ElementType::kBF16 || type == ElementType::kF16;
+}
+
+void to_doubles(const void* from, ElementType type, double* to, int64_t count) {
+  if (type == ElementType::kF32) return widen_f32(static_cast<const float*>(from), to, count);
+  if (type == ElementType::kBF16) return widen_bf16(static_cast<const uint16_t*>(from), to, count);
+  if (type == ElementType::kF16) return widen_f16(static_cast<const uint16_t*>(from), to, count);
+  std::memcpy(to, from, static_cast<size_t>(count) * 8);
+}
+
+int64_t from_doubles(const double* from, ElementType type, void* to, int64_t count) {
+  if (type == ElementType::kF32) return narrow_f32(from, static_cast<float*>(to), count);
+  if (type == ElementType::kBF16) return narrow_bf16(from, static_cast<uint16_t*>(to), count);
+  if (type == ElementType::kF16) return narrow_f16(from, static_cast<uint16_t*>(to), count);
+  return narrow_f64(from, static_cast<double*>(to), count);
+}
+
+double unit_in_last_place(double x, ElementType type) {
+  const int digits = type == ElementType::kF64 ? 52 : type == ElementType::kF32 ? 23 : type == ElementType::kBF16 ? 7 : 10;
+  const int least = type == ElementType::kF64 ? -1022 : type == ElementType::kF16 ? -14 : -126;
+  const int exponent = x == 0 || !std::isfinite(x) ? least : std::ilogb(x);
+  return std::ldexp(1.0, (exponent < least ? least : exponent) - digits);
+}
+
+}  // namespace cambium
