@@ -173,3 +173,29 @@ export const cast = (x: Tensor, dtype: DType): Tensor => new Tensor(native.cast(
 export const interpolate = (a: Tensor, b: Tensor, t: number, dtype: DType): Tensor => new Tensor(native.interpolate(a.id, b.id, t, dtype))
 /** Puts matrices of one width and type under each other: [Σ M, D]. */
 export const concatRows = (parts: readonly Tensor[]): Tensor => new Tensor(native.concatRows(parts.map((part) => part.id)))
+
+export interface DropoutKeys {
+  /** i32 [B]: what names each sample, whatever its place in the batch */
+  keys: Tensor
+  /** i32 [3] in device memory: step, and the low and high half of the seed */
+  state: Tensor
+  /** one number for each place that drops */
+  site: number
+}
+
+/** x ∘ keep / (1 − p), keep ~ Bernoulli(1 − p) by element, drawn by (seed, step, site, key of the sample, place in it). */
+export function dropout(x: Tensor, rows: Pick<Rows, 'offsets'>, p: number, { keys, state, site }: DropoutKeys): Tensor {
+  return new Tensor(native.dropout(x.id, rows.offsets.id, keys.id, state.id, site, p))
+}
+
+/**
+ * ‖W_i + scale · (B A)_i‖ of the rows [row, row + rows) of a matrix W [*, in], or their inverses: f32 [rows]. Without
+ * a delta, ‖W_i‖. No gradient.
+ */
+export function lowRankNorm(
+  w: Tensor,
+  options: { delta?: Pick<LowRank, 'a' | 'b' | 'scale'>; row?: number; rows?: number; inverse?: boolean } = {},
+): Tensor {
+  const { delta, row = 0, rows = w.shape[0] - row, inverse = false } = options
+  return new Tensor(native.lowRankNorm(w.id, delta?.a.id ?? 0, delta?.b.id ?? 0, delta?.scale.id ?? 0, row, rows, inverse))
+}

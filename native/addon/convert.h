@@ -83,20 +83,12 @@ struct From<Shape> {
   }
 };
 template <>
-struct From<LinearOptions> {
-  static LinearOptions get(Environment& e, const Napi::Value& value) {
-    if (!value.IsObject()) fail("E_ARGUMENT", "linear: expected an options object, got something else");
+struct From<LowRankOptions> {
+  static LowRankOptions get(Environment& e, const Napi::Value& value) {
+    if (!value.IsObject()) fail("E_ARGUMENT", "linear: expected low-rank deltas as objects, got something else");
     const auto object = value.As<Napi::Object>();
-    LinearOptions o;
-    o.bias = From<Tensor>::get(e, object.Get("bias"));
-    o.gate = From<Tensor>::get(e, object.Get("gate"));
-    o.residual = From<Tensor>::get(e, object.Get("residual"));
-    o.skip = From<Tensor>::get(e, object.Get("skip"));
-    o.transposed = From<bool>::get(e, object.Get("transposed"));
-    o.out = From<DType>::get(e, object.Get("dtype"));
-    const std::string activation = From<std::string>::get(e, object.Get("activation"));
-    o.activation = activation == "none" ? CB_ACT_NONE : activation == "quick_gelu" ? CB_ACT_QUICK_GELU : activation == "gelu" ? CB_ACT_GELU : -1;
-    return o;
+    const auto tensor = [&](const char* name) { return From<Tensor>::get(e, object.Get(name)); };
+    return {tensor("a"), tensor("b"), tensor("scale"), tensor("bias"), tensor("x"), From<int64_t>::get(e, object.Get("column"))};
   }
 };
 template <class T>
@@ -107,6 +99,27 @@ struct From<std::vector<T>> {
     std::vector<T> out;
     for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(From<T>::get(e, array.Get(i)));
     return out;
+  }
+};
+template <>
+struct From<LinearOptions> {
+  static LinearOptions get(Environment& e, const Napi::Value& value) {
+    if (!value.IsObject()) fail("E_ARGUMENT", "linear: expected an options object, got something else");
+    const auto object = value.As<Napi::Object>();
+    LinearOptions o;
+    o.bias = From<Tensor>::get(e, object.Get("bias"));
+    o.gate = From<Tensor>::get(e, object.Get("gate"));
+    o.residual = From<Tensor>::get(e, object.Get("residual"));
+    o.skip = From<Tensor>::get(e, object.Get("skip"));
+    o.column_scale = From<Tensor>::get(e, object.Get("columnScale"));
+    o.index = From<Tensor>::get(e, object.Get("index"));
+    o.offsets = From<Tensor>::get(e, object.Get("offsets"));
+    o.low_rank = From<std::vector<LowRankOptions>>::get(e, object.Get("lowRank"));
+    o.transposed = From<bool>::get(e, object.Get("transposed"));
+    o.out = From<DType>::get(e, object.Get("dtype"));
+    const std::string activation = From<std::string>::get(e, object.Get("activation"));
+    o.activation = activation == "none" ? CB_ACT_NONE : activation == "quick_gelu" ? CB_ACT_QUICK_GELU : activation == "gelu" ? CB_ACT_GELU : -1;
+    return o;
   }
 };
 

@@ -45,6 +45,8 @@ void bind_ops(Napi::Env env, Napi::Object& exports) {
   op<scale>(env, exports, "scale");
   op<reshape>(env, exports, "reshape");
   op<cast>(env, exports, "cast");
+  op<dropout>(env, exports, "dropout");
+  op<low_rank_norm>(env, exports, "lowRankNorm");
   op<concat_rows>(env, exports, "concatRows");
   op<interpolate>(env, exports, "interpolate");
 }

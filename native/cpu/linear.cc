@@ -1,14 +1,17 @@
-// linear: y = act(gate · (x Wᵀ) + bias) + residual + skip, and its gradients. See args.h for the contract.
+// linear: y = act(column_scale ∘ (gate · (x Wᵀ) + Σ Δ) + bias) + residual + skip, and its gradients. See args.h for the
+// contract.
 //
-// Everything but the product rides in the epilogue of the product. A weight's packed copy lies in its CbPack slots, one
+// Everything but the product rides in the epilogue of the product, and low-rank deltas in its sums (linear_low_rank.h). A weight's packed copy lies in its CbPack slots, one
 // per direction: frozen weights are permuted once. With an activation, backward first makes dpre = dy ⊙ act'(pre) in
-// one pass (in the product's type, together with the sums for dbias); without, dy itself is dpre.
+// one pass (in the product's type, together with the sums for dbias and dcolumn_scale); without, dy itself is dpre. A
+// column scale makes dz = dpre ∘ column_scale of it in the same pass.
 #include <sched.h>
 
 #include <cstdlib>
 
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
+#include "cpu/linear_low_rank.h"
 
 namespace cambium {
 namespace CAMBIUM_LEVEL {
@@ -98,41 +101,46 @@ void without_product(const linear_args& f) {
   });
 }
 
-// dpre = dy ⊙ act'(pre), written to `dpre` when there is an activation, and its column sums when dbias is wanted.
-int differentiate(CbContext* context, const linear_grads& g, void* dpre) {
+// dz = dy ⊙ act'(pre) ∘ column_scale, written to `dz` when that is another thing than dy, and the column sums for dbias and
+// dcolumn_scale when they are wanted.
+int differentiate(CbContext* context, const linear_grads& g, void* dz) {
   const linear_args& f = *g.f;
-  if (f.act == CB_ACT_NONE && g.dbias == nullptr) return CB_OK;
+  const bool sums = g.dbias != nullptr || g.dcolumn_scale != nullptr;
+  if (dz == nullptr && !sums) return CB_OK;
   const int64_t out = f.out, m = f.m, blocks = divide_up(m, kBlockRows);
-  const Input dy(g.dy, g.dy_type), pre(f.pre, f.x_type);
-  const Output to(dpre, f.x_type);
+  const Input dy(g.dy, g.dy_type), pre(f.pre, f.x_type), product(f.product, f.x_type), factor(f.column_scale, CB_F32);
+  const Output to(dz, f.x_type);
   const int32_t act = f.act;
-  if (g.dbias == nullptr) {
-    elementwise(m * out, [=](int64_t i, int n) { to.put(i, dy.at(i, n) * derivative(act, pre.at(i, n)), n); });
-    return CB_OK;
-  }
-  float* partial = static_cast<float*>(context->scratch(context, size_t(blocks * out + 1) * sizeof(float)));
-  if (partial == nullptr) return CB_OUT_OF_MEMORY;
+  const size_t floats = sums ? size_t(blocks * out + 1) : 1;
+  float* const bias = static_cast<float*>(context->scratch(context, 2 * floats * sizeof(float)));
+  if (bias == nullptr) return CB_OUT_OF_MEMORY;
+  float* const scale = bias + floats;
   parallel_for(blocks, [=](int64_t block) {
-    float* sums = partial + block * out;
-    for (int64_t j = 0; j < out; ++j) sums[j] = 0;
-    const Output sum(sums, CB_F32, true);
+    float *const bias_sums = bias + block * out, *const scale_sums = scale + block * out;
+    if (sums) __builtin_memset(bias_sums, 0, size_t(out) * sizeof(float));
+    if (sums) __builtin_memset(scale_sums, 0, size_t(out) * sizeof(float));
+    const Output bias_sum(bias_sums, CB_F32, true), scale_sum(scale_sums, CB_F32, true);
     for (int64_t row = block * kBlockRows; row < smaller(m, (block + 1) * kBlockRows); ++row) {
       for_lanes(0, out, [=](int64_t j, int n) {
         vf d = dy.at(row * out + j, n);
-        if (act != CB_ACT_NONE) {
-          d *= derivative(act, pre.at(row * out + j, n));
-          to.put(row * out + j, d, n);
-        }
-        sum.put(j, d, n);
+        if (act != CB_ACT_NONE) d *= derivative(act, pre.at(row * out + j, n));
+        if (sums) bias_sum.put(j, d, n);
+        if (product.data != nullptr) scale_sum.put(j, d * product.at(row * out + j, n), n);
+        if (factor.data != nullptr) d *= factor.at(j, n);
+        if (to.data != nullptr) to.put(row * out + j, d, n);
       });
     }
   });
-  const Output dbias(g.dbias, CB_F32, g.dbias_accumulate);
-  for_lanes(0, out, [&](int64_t j, int n) {
-    vf total{};
-    for (int64_t block = 0; block < blocks; ++block) total += Input(partial + block * out, CB_F32).at(j, n);
-    dbias.put(j, total, n);
-  });
+  const auto total = [=](const float* partial, float* result, int32_t accumulate) {
+    const Output sum(result, CB_F32, accumulate);
+    for_lanes(0, out, [=](int64_t j, int n) {
+      vf all{};
+      for (int64_t block = 0; block < blocks; ++block) all += Input(partial + block * out, CB_F32).at(j, n);
+      sum.put(j, all, n);
+    });
+  };
+  if (g.dbias != nullptr) total(bias, g.dbias, g.dbias_accumulate);
+  if (g.dcolumn_scale != nullptr) total(scale, g.dcolumn_scale, g.dcolumn_scale_accumulate);
   return CB_OK;
 }
 
@@ -143,6 +151,7 @@ void gradients_without_product(const linear_grads& g) {
     const Output dw(g.dw, CB_F32);
     elementwise(f.in * f.out, [=](int64_t i, int n) { dw.put(i, vf{}, n); });
   }
+  for (int64_t i = 0; i < f.deltas; ++i) no_delta_gradients(f, f.low_rank[i], g.low_rank[i]);
   if (g.dx == nullptr || (g.dx_accumulate && !g.skip_is_x)) return;
   const Output dx(g.dx, g.dx_type, g.dx_accumulate);
   const Input dy(g.dy, g.dy_type);
@@ -150,11 +159,11 @@ void gradients_without_product(const linear_grads& g) {
   elementwise(f.m * f.in, [=](int64_t i, int n) { dx.put(i, skip ? dy.at(i, n) : vf{}, n); });
 }
 
-int input_gradient(const linear_grads& g, MatrixView dpre) {
+int input_gradient(const linear_grads& g, MatrixView dz, const LowRankTerm* term) {
   const linear_args& f = *g.f;
   GemmCall call{};
   if (const int status = packed_weight(f, true, &call.packed_b)) return status;
-  call.a = dpre;
+  call.a = dz;
   call.b = weight_view(f, true);
   call.m = f.m;
   call.n = f.in;
@@ -162,6 +171,7 @@ int input_gradient(const linear_grads& g, MatrixView dpre) {
   call.c = g.dx;
   call.c_type = Element(g.dx_type);
   call.product = Element(f.x_type);
+  call.term = term;
   call.epilogue.scale = f.gate;
   call.epilogue.accumulate = g.dx_accumulate;
   if (g.skip_is_x) {
@@ -171,10 +181,10 @@ int input_gradient(const linear_grads& g, MatrixView dpre) {
   return gemm_table().gemm(call) == 0 ? CB_OK : CB_OUT_OF_MEMORY;
 }
 
-int weight_gradient(const linear_grads& g, MatrixView dpre) {
+int weight_gradient(const linear_grads& g, MatrixView dz) {
   const linear_args& f = *g.f;
   const MatrixView x{f.x, Element(f.x_type), f.in, 1};
-  const MatrixView left = f.transposed ? x : dpre, right = f.transposed ? dpre : x;
+  const MatrixView left = f.transposed ? x : dz, right = f.transposed ? dz : x;
   GemmCall call{};
   call.a = MatrixView{left.data, left.type, 1, left.row_stride};  // transposed
   call.b = right;
@@ -193,7 +203,7 @@ bool has_product(const linear_args& f) { return f.in > 0 && (f.gate == nullptr |
 
 }  // namespace
 
-int linear_forward(CbContext*, const linear_args* f) {
+int linear_forward(CbContext* context, const linear_args* f) {
   if (f->m == 0 || f->out == 0) return CB_OK;
   if (!has_product(*f)) {
     without_product(*f);
@@ -201,6 +211,18 @@ int linear_forward(CbContext*, const linear_args* f) {
   }
   GemmCall call{};
   if (const int status = packed_weight(*f, false, &call.packed_b)) return status;
+  Deltas deltas;
+  LowRankTerm term;
+  if (f->deltas > 0) {
+    if (const int status = prepare_deltas(context, *f, &deltas)) return status;
+    float* between = f->between;
+    if (between == nullptr)
+      between = static_cast<float*>(context->scratch(context, size_t(f->m * deltas.rank) * sizeof(float)));
+    if (between == nullptr) return CB_OUT_OF_MEMORY;
+    if (const int status = own_between(deltas, between)) return status;
+    term = forward_term(deltas, between);
+    call.term = &term;
+  }
   call.a = MatrixView{f->x, Element(f->x_type), f->in, 1};
   call.b = weight_view(*f, false);
   call.m = f->m;
@@ -211,6 +233,9 @@ int linear_forward(CbContext*, const linear_args* f) {
   call.product = Element(f->x_type);
   Epilogue& e = call.epilogue;
   e.scale = f->gate;
+  e.column_scale = f->column_scale;
+  e.raw = f->product;
+  e.raw_type = Element(f->x_type);
   e.bias = f->bias;
   e.activation = f->act;
   e.pre = f->pre;
@@ -224,22 +249,35 @@ int linear_forward(CbContext*, const linear_args* f) {
 
 int linear_backward(CbContext* context, const linear_grads* g) {
   const linear_args& f = *g->f;
-  const bool product = has_product(f) && f.m > 0 && f.out > 0;
-  MatrixView dpre{g->dy, Element(g->dy_type), f.out, 1};
-  if (f.act != CB_ACT_NONE) {
-    dpre.type = Element(f.x_type);
-    dpre.data = context->scratch(context, size_t(f.m * f.out + 1) * element_size(dpre.type));
-    if (dpre.data == nullptr) return CB_OUT_OF_MEMORY;
+  MatrixView dz{g->dy, Element(g->dy_type), f.out, 1};
+  void* written = nullptr;
+  if (f.act != CB_ACT_NONE || f.column_scale != nullptr) {
+    dz.type = Element(f.x_type);
+    dz.data = written = context->scratch(context, size_t(f.m * f.out + 1) * element_size(dz.type));
+    if (written == nullptr) return CB_OUT_OF_MEMORY;
   }
-  if (const int status = differentiate(context, *g, const_cast<void*>(dpre.data))) return status;
-  if (!product) {
+  if (const int status = differentiate(context, *g, written)) return status;
+  if (!has_product(f) || f.m == 0 || f.out == 0) {
     gradients_without_product(*g);
     return CB_OK;
   }
-  if (g->dx != nullptr) {
-    if (const int status = input_gradient(*g, dpre)) return status;
+  Deltas deltas;
+  LowRankTerm term;
+  if (f.deltas > 0) {
+    if (const int status = prepare_deltas(context, f, &deltas)) return status;
+    float* const ds = static_cast<float*>(context->scratch(context, size_t(f.m * deltas.rank) * sizeof(float)));
+    if (ds == nullptr) return CB_OUT_OF_MEMORY;
+    term = backward_term(deltas, ds);
+    if (g->dx == nullptr && gemm_table().between(dz, term, f.m, f.out, Element(f.x_type), 0) != 0)
+      return CB_OUT_OF_MEMORY;
   }
-  return g->dw != nullptr ? weight_gradient(*g, dpre) : CB_OK;
+  if (g->dx != nullptr) {
+    if (const int status = input_gradient(*g, dz, f.deltas > 0 ? &term : nullptr)) return status;
+  }
+  if (f.deltas > 0) {
+    if (const int status = delta_gradients(deltas, *g, term.between, dz)) return status;
+  }
+  return g->dw != nullptr ? weight_gradient(*g, dz) : CB_OK;
 }
 
 }  // namespace CAMBIUM_LEVEL

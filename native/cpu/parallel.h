@@ -19,7 +19,7 @@ void set_thread_count(int threads);  // takes effect at the next parallel_run; a
 // Memory private to the calling thread, 64-byte aligned, contents undefined, valid until the thread asks again for the
 // same slot. Returns nullptr when the system has no memory left. Products use the slots from kGemmScratch on, so a
 // kernel that calls a product keeps what it has in the slots below.
-constexpr int kScratchSlots = 8, kGemmScratch = 5;
+constexpr int kScratchSlots = 10, kGemmScratch = 5;
 void* thread_scratch(int slot, size_t bytes);
 
 namespace {

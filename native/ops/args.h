@@ -10,37 +10,59 @@ extern "C" {
 #endif
 
 // ---- linear -------------------------------------------------------------------------------------------------------
-// y = act(gate · (x Wᵀ) + bias) + residual + skip        x [M,in], y [M,out]
+// y = act(column_scale ∘ (gate · (x Wᵀ) + Σ_d Δ_d) + bias) + residual + skip        x [M,in], y [M,out]
 // W is [out,in], or with `transposed` [in,out] (y = x W). Operands of the product are rounded to x_type (bf16 or f32)
 // with f32 accumulation. gate: f32 scalar in device memory; at zero the product is skipped (bias, residual, skip remain)
 // and the gradients of W are written as zeros. Bias is f32 and stands outside the gate.
+// Δ_d = scale · (x_d Aᵀ Bᵀ + bias_d) in the columns [column, column + out_d), zero elsewhere; x_d is x or a tensor of its
+// own (dropout). A [T,R,in], B [T,out_d,R], bias_d [T,out_d], scale [T]: one adapter, or with an index T of them; the rows
+// of sample b take adapter index[b], or none where it is -1. Never together with a gate.
 // pre [M,out] (x_type): act's argument, saved when act != none and a gradient will be asked for. May be null.
+// between [M, Σ (R + 1 if bias_d)]: scale · (x_d Aᵀ | 1) of every delta, those that read x first; saved when a B or a
+// bias_d trains. product [M,out] (x_type): column_scale's argument, saved when that trains. May be null.
+typedef struct CbLowRank {
+  const float *a, *b, *bias, *scale;  // bias may be null
+  const void* x;                      // [M,in] of x_type, or null
+  int64_t rank, column, out;
+} CbLowRank;
 typedef struct linear_args {
   int64_t m, in, out;
   const void *x, *w;
   int32_t x_type, w_type;
   int32_t transposed;
   int32_t act;
-  const float *bias, *gate;
+  const float *bias, *gate, *column_scale;
   const void *residual, *skip;  // [M,out]; never together with act
   int32_t residual_type, skip_type;
+  int64_t deltas, adapters, samples;
+  const CbLowRank* low_rank;         // [deltas], host memory, valid during the call
+  const int32_t *index, *offsets;    // [samples] (out of range: CB_INDEX), [samples + 1]; null: adapter 0 everywhere
   uint64_t w_version;
   CbPack *pack_forward, *pack_backward;  // beside w; null: do not keep
-  void *y, *pre;
+  void *y, *pre, *product;
+  float* between;
   int32_t y_type;
 } linear_args;
-// dpre = dy ⊙ act'(pre);  dx (+)= gate · dpre W [+ dy when skip_is_x];  dw (+)= gate · dpreᵀ x (in W's own layout);
-// dbias (+)= column sums of dpre.
+// dpre = dy ⊙ act'(pre);  dcolumn_scale (+)= column sums of dpre ⊙ product;  dz = dpre ∘ column_scale;
+// dx (+)= gate · dz W + Σ_d ds_d A_d [+ dy when skip_is_x],  ds_d = scale · dz[columns of d] B_d;  dx_d (+)= ds_d A_d;
+// dw (+)= gate · dzᵀ x (in W's own layout);  dA_d (+)= ds_dᵀ x_d,  dB_d (+)= dzᵀ between_d,  of the rows of each adapter
+// (zeros for one that no sample has);  dbias (+)= column sums of dpre.
+typedef struct CbLowRankGrads {
+  float *da, *db, *dbias;
+  void* dx;  // of x_d
+  int32_t da_accumulate, db_accumulate, dbias_accumulate, dx_type, dx_accumulate;
+} CbLowRankGrads;
 typedef struct linear_grads {
-  const linear_args* f;  // y may be null here; x null when dw is null
+  const linear_args* f;  // y may be null here; x null when neither dw nor the dA of a delta that reads x is wanted
   const void* dy;
   int32_t dy_type;
   void* dx;  // dx_type; [M,in]
   int32_t dx_type, dx_accumulate, skip_is_x;
   float* dw;
   int32_t dw_accumulate;
-  float* dbias;
-  int32_t dbias_accumulate;
+  float *dbias, *dcolumn_scale;
+  int32_t dbias_accumulate, dcolumn_scale_accumulate;
+  const CbLowRankGrads* low_rank;  // [deltas], as f->low_rank
 } linear_grads;
 
 // ---- layer_norm -----------------------------------------------------------------------------------------------------
@@ -275,6 +297,33 @@ typedef struct scale_grads {
   float* ds;
   int32_t ds_accumulate;
 } scale_grads;
+
+// ---- low_rank_norm: y_i = ‖W_i + s (B A)_i‖ for rows [row, row + m) of W [*, in], or its inverse; no gradient ----------
+// From ‖W_i‖² + 2 s ⟨B_i, W_i Aᵀ⟩ + s² B_i A Aᵀ B_iᵀ: B A is not formed. A [R,in], B [m,R], s = *scale. B null: ‖W_i‖.
+typedef struct low_rank_norm_args {
+  int64_t m, in, rank, row;
+  const void* w;
+  int32_t w_type, inverse;
+  const float *a, *b, *scale;
+  float* y;  // [m]
+} low_rank_norm_args;
+// ---- dropout: y = x ∘ keep / (1 − p), keep ~ Bernoulli(1 − p) by (seed, step, site, key of the sample, element) ---------
+// Sample b owns rows [offsets[b], offsets[b+1]); its draws depend on its key and on the place in it alone. step[0] and the
+// two halves of the seed, step[1] and step[2], are in device memory, so that a step can be captured.
+typedef struct dropout_args {
+  int64_t m, d, samples;
+  const void* x;
+  int32_t type, site;
+  float p;
+  const int32_t *offsets, *keys, *step;  // [samples + 1], [samples], [3]
+  void* y;
+} dropout_args;
+typedef struct dropout_grads {
+  const dropout_args* f;
+  const void* dy;  // f->type
+  void* dx;
+  int32_t dx_accumulate;
+} dropout_grads;
 
 // ---- forward only --------------------------------------------------------------------------------------------------------
 // cast between f32, bf16, f16 (round to nearest even); accumulate adds into y.

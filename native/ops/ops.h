@@ -7,8 +7,13 @@
 
 namespace cambium {
 
+struct LowRankOptions {
+  Tensor a, b, scale, bias, x;
+  int64_t column = 0;
+};
 struct LinearOptions {
-  Tensor bias, gate, residual, skip;
+  Tensor bias, gate, residual, skip, column_scale, index, offsets;
+  std::vector<LowRankOptions> low_rank;
   int activation = CB_ACT_NONE;
   bool transposed = false;  // w is [in, out]
   DType out = DType::f32;
@@ -34,7 +39,11 @@ Tensor reshape(Session&, const Tensor& x, const Shape& shape);
 Tensor cast(Session&, const Tensor& x, DType out);
 Tensor concat_rows(Session&, const std::vector<Tensor>& parts);  // [Σ M, D] of one type and width
 
+Tensor dropout(Session&, const Tensor& x, const Tensor& offsets, const Tensor& keys, const Tensor& state, int64_t site, double p);
+
 // Without gradients.
+// Row norms (or their inverses) of rows [row, row + m) of w + scale · b a; m rows of w where a, b and scale are null.
+Tensor low_rank_norm(Session&, const Tensor& w, const Tensor& a, const Tensor& b, const Tensor& scale, int64_t row, int64_t m, bool inverse);
 Tensor interpolate(Session&, const Tensor& a, const Tensor& b, double t, DType out);
 void copy_into(Session&, const Tensor& from, const Tensor& to);
 

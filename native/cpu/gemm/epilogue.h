@@ -19,6 +19,8 @@ CAMBIUM_INLINE void finish(const GemmCall& call, vf t, vf scale, int64_t row, in
   const auto read = [&](Element type, const void* p) {
     return WHOLE ? load_any(type, p, index) : load_any_n(type, p, index, n);
   };
+  if (e.raw) WHOLE ? store_any(e.raw_type, e.raw, index, t) : store_any_n(e.raw_type, e.raw, index, t, n);
+  if (e.column_scale) t = t * (WHOLE ? load(e.column_scale + column) : load_n(e.column_scale + column, n));
   if (e.bias) t = fma(t, scale, WHOLE ? load(e.bias + column) : load_n(e.bias + column, n));
   else t = t * scale;
   if (e.pre) WHOLE ? store_any(e.pre_type, e.pre, index, t) : store_any_n(e.pre_type, e.pre, index, t, n);

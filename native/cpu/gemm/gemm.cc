@@ -5,6 +5,7 @@
 #include "../parallel.h"
 #include "epilogue.h"
 #include "gemm.h"
+#include "low_rank.h"
 
 namespace cambium {
 namespace CAMBIUM_LEVEL {
@@ -21,13 +22,6 @@ constexpr int kMostTile = 32 * 32;
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-MatrixView part(const MatrixView& v, int64_t row, int64_t column) {
-  MatrixView p = v;
-  const int64_t elements = row * v.row_stride + column * v.column_stride;
-  p.data = static_cast<const char*>(v.data) + elements * int64_t(element_size(v.type));
-  return p;
-}
 
 // The tasks of one product: blocks of row panels, big ones first and small ones last so that threads finish together,
 // each times a few groups of column panels when the rows alone give too few tasks.
@@ -62,6 +56,7 @@ struct Product {
   float* partial;        // [row panel][column panel][mr * nr], or null when the piece is the whole of k
   bool first, last;
   int* failed;
+  const PackedTerm* term;  // or null
 };
 
 // Packs `panels` panels of A (rows from `row` on) into `block`, a piece of k at a time.
@@ -71,7 +66,7 @@ void pack_block_a(const Product& p, int64_t row, int64_t end_row, char* block, i
   for (int64_t k = 0; k < p.k; k += kPackPiece) {
     char* panel = block + k * unit;
     for (int64_t r = row; r < end_row; r += m.mr, panel += stride)
-      m.pack_a(part(p.call.a, r, p.k0 + k), smaller(m.mr, end_row - r), smaller(kPackPiece, p.k - k), panel);
+      m.pack_a(moved(p.call.a, r, p.k0 + k), smaller(m.mr, end_row - r), smaller(kPackPiece, p.k - k), panel);
   }
 }
 
@@ -83,16 +78,22 @@ struct PackedBlock {
 thread_local PackedBlock packed_last = {0, 0};
 uint64_t products = 0;
 
-const char* packed_block_a(const Product& p, const Cut& cut, int64_t block) {
+// `keep`: this task is the one that writes the term's `between` to memory. Between the kernel's enter and leave.
+const char* packed_block_a(const Product& p, const Cut& cut, int64_t block, bool keep, TermBlock* term) {
   const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1), mr = p.kernel.mr;
-  const int64_t stride = int64_t(a_panel_bytes(p.kernel, p.k));
+  const int64_t stride = int64_t(a_panel_bytes(p.kernel, p.k)), end_row = p.row0 + p.rows;
   char* const a = static_cast<char*>(thread_scratch(kSlotA, size_t((end - first) * stride)));
-  if (!a) {
+  if (!a || (p.term && !take_block(*p.term, p.kernel, end - first, term))) {
     __atomic_store_n(p.failed, 1, __ATOMIC_RELAXED);
     return nullptr;
   }
-  if (packed_last.product != p.id || packed_last.block != block)
-    pack_block_a(p, p.row0 + first * mr, smaller(p.row0 + p.rows, p.row0 + end * mr), a, stride);
+  if (packed_last.product != p.id || packed_last.block != block) {
+    pack_block_a(p, p.row0 + first * mr, smaller(end_row, p.row0 + end * mr), a, stride);
+    for (int64_t i = first; p.term && i < end; ++i) {
+      const int64_t row = p.row0 + i * mr;
+      fill_panel(*p.term, p.kernel, *term, i - first, a + (i - first) * stride, row, int(smaller(mr, end_row - row)), keep);
+    }
+  }
   packed_last = {p.id, block};
   return a;
 }
@@ -103,14 +104,15 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
   const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1);
   const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k), tile = int64_t(m.mr) * m.nr;
   const int64_t end_row = p.row0 + p.rows, end_panel = smaller((group + 1) * cut.group, cut.column_panels);
-  const char* const a = packed_block_a(p, cut, block);
-  if (!a) return;
   alignas(64) float on_stack[kMostTile];
   if (m.enter) m.enter();
-  for (int64_t j = group * cut.group; j < end_panel; ++j) {
+  TermBlock term;
+  const char* const a = packed_block_a(p, cut, block, group == 0, &term);
+  for (int64_t j = group * cut.group; a && j < end_panel; ++j) {
     const int64_t column = j * m.nr;
     const int columns = int(smaller(m.nr, p.call.n - column));
-    const auto run = 2 * columns <= m.nr ? m.run_half : m.run;
+    const bool half = 2 * columns <= m.nr;
+    const auto run = half ? m.run_half : m.run;
     const char* const b = p.b + j * p.b_stride;
     for (int64_t i = first; i < end; ++i) {
       const int64_t row = p.row0 + i * m.mr;
@@ -118,6 +120,7 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
       float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * tile : on_stack;
       if (p.last) prefetch_tile(p.call, row, rows, column, columns);
       run(depth, a + (i - first) * a_stride, b, acc, !p.first);
+      if (p.term && p.last) add_term(*p.term, m, term, i - first, j, half, acc);
       if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
     }
   }
@@ -132,7 +135,7 @@ void pack_panels_b(const MicroKernel& m, const MatrixView& b, int64_t k0, int64_
   parallel_for(divide_up(panels, at_once), [&](int64_t task) {
     for (int64_t i = 0; i < k; i += kPackPiece)
       for (int64_t j = task * at_once; j < smaller(panels, (task + 1) * at_once); ++j)
-        m.pack_b(part(b, k0 + i, j * m.nr), smaller(kPackPiece, k - i), smaller(m.nr, n - j * m.nr),
+        m.pack_b(moved(b, k0 + i, j * m.nr), smaller(kPackPiece, k - i), smaller(m.nr, n - j * m.nr),
                  packed + j * stride + i * unit);
   });
 }
@@ -146,7 +149,8 @@ void finish_zeros(const GemmCall& call) {
 }
 
 // All pieces of k for rows [row0, row0 + rows). Without a packed matrix each piece of B is packed on the way.
-int run_rows(const GemmCall& call, const MicroKernel& m, int64_t row0, int64_t rows, int64_t piece) {
+int run_rows(const GemmCall& call, const MicroKernel& m, int64_t row0, int64_t rows, int64_t piece,
+             const PackedTerm* term) {
   const char* const whole_b = static_cast<const char*>(call.packed_b);
   const int64_t unit_b = int64_t(m.nr) * int64_t(element_size(m.type)), column_panels = divide_up(call.n, m.nr);
   const Cut cut(m, rows, call.n, piece);
@@ -169,10 +173,46 @@ int run_rows(const GemmCall& call, const MicroKernel& m, int64_t row0, int64_t r
       b = packed;
     }
     const uint64_t id = __atomic_add_fetch(&products, 1, __ATOMIC_RELAXED);
-    const Product p{id, call, m, b, b_stride, k0, k, row0, rows, partial, k0 == 0, k0 + k == call.k, &failed};
+    const Product p{id, call, m, b, b_stride, k0, k, row0, rows, partial, k0 == 0, k0 + k == call.k, &failed,
+                    k0 + k == call.k ? term : nullptr};
     parallel_for(cut.tasks(), [&](int64_t task) { run_task(p, cut, task); });
   }
   return failed;
+}
+
+int gemm(const GemmCall& call);
+
+// Rows [row, end) of one adapter.
+int between_rows(const MatrixView& a, const LowRankTerm& t, Span rows, int64_t k, Element product, int64_t at) {
+  const int64_t m = rows.end - rows.begin;
+  const int32_t id = t.adapter ? t.adapter[rows.begin] : 0;
+  if (id < 0) {
+    for (int64_t r = rows.begin; r < rows.end; ++r)
+      for (int64_t c = at; c < at + t.computed; ++c) t.between[r * t.rank + c] = 0;
+    return 0;
+  }
+  // The sums lie where `between` of no other product does: a plain product uses neither of the term's slots.
+  float* const sums = static_cast<float*>(thread_scratch(kSlotTermBlock, size_t(m * t.computed) * sizeof(float)));
+  if (!sums) return 1;
+  GemmCall call{};
+  call.a = moved(a, rows.begin, 0);
+  call.b = t.down;
+  call.b.data = static_cast<const char*>(t.down.data) + id * t.down_step * int64_t(element_size(t.down.type));
+  call.m = m, call.n = t.computed, call.k = k;
+  call.c = sums, call.c_type = Element::f32, call.product = product;
+  if (gemm(call) != 0) return 1;
+  finish_between(t, sums, t.computed, rows.begin, m, at, t.computed, id, t.between + rows.begin * t.rank, t.rank);
+  return 0;
+}
+
+int between(const MatrixView& a, const LowRankTerm& term, int64_t m, int64_t k, Element product, int64_t at) {
+  for (int64_t row = 0; row < m && term.computed > 0;) {
+    int64_t end = term.adapter ? row + 1 : m;
+    while (term.adapter && end < m && term.adapter[end] == term.adapter[row]) ++end;
+    if (const int status = between_rows(a, term, {row, end}, k, product, at)) return status;
+    row = end;
+  }
+  return 0;
 }
 
 int gemm(const GemmCall& call) {
@@ -185,10 +225,21 @@ int gemm(const GemmCall& call) {
   const int64_t unit = larger(m.k_unit, 32), most_k = kMostBytesK / int64_t(element_size(m.type));
   const int64_t piece = divide_up(divide_up(call.k, divide_up(call.k, most_k)), unit) * unit;
   const bool pieces = piece < call.k;
+  LowRankTerm term;
+  PackedTerm packed;
+  if (call.term) {
+    term = *call.term;
+    // A row of A that is cut into pieces is never whole in a task: then `between` is a product of its own.
+    if (pieces) {
+      if (between(call.a, term, call.m, call.k, call.product, 0) != 0) return 1;
+      term.computed = 0;
+    }
+    if (!pack_term(m, term, call.k, call.n, &packed)) return 1;
+  }
   const int64_t padded_n = divide_up(call.n, m.nr) * m.nr;
   const int64_t most_rows = pieces ? larger(1, kPartialFloats / padded_n / m.mr) * m.mr : call.m;
   for (int64_t row = 0; row < call.m; row += most_rows) {
-    const int status = run_rows(call, m, row, smaller(most_rows, call.m - row), piece);
+    const int status = run_rows(call, m, row, smaller(most_rows, call.m - row), piece, call.term ? &packed : nullptr);
     if (status) return status;
   }
   return 0;
@@ -208,7 +259,7 @@ int pack_matrix_b(const MatrixView& b, int64_t k, int64_t n, Element product, vo
 }  // namespace
 
 const GemmTable& gemm_table() {
-  static constexpr GemmTable table = {gemm, packed_b_bytes, pack_matrix_b};
+  static constexpr GemmTable table = {gemm, between, packed_b_bytes, pack_matrix_b};
   return table;
 }
 

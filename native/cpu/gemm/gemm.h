@@ -43,10 +43,14 @@ static inline size_t b_panel_bytes(const MicroKernel& m, int64_t k) {
 }
 
 // What happens to the product before it is stored. Everything is optional (null or 0 = absent). For row i, column j:
-//   t = scale · product + bias[j];  pre[i,j] = t;  t = activation(t)  [backward: t *= activation'(derivative_of[i,j])]
+//   raw[i,j] = product;  t = scale · column_scale[j] · product + bias[j];  pre[i,j] = t;
+//   t = activation(t)  [backward: t *= activation'(derivative_of[i,j])]
 //   c[i,j] = t + residual[i,j] + skip[i,j]  (+ c[i,j] when accumulate)
 struct Epilogue {
   const float* scale = nullptr;   // device scalar: the gate. The caller handles zero; a kernel need not test it
+  const float* column_scale = nullptr;  // [N]
+  void* raw = nullptr;                  // [M,N], the product as it is, saved for backward
+  Element raw_type = Element::f32;
   const float* bias = nullptr;    // [N]
   int32_t activation = 0;         // 0 none, 1 quick_gelu x·σ(1.702x), 2 gelu (erf)
   void* pre = nullptr;            // [M,N], type of c's element `pre_type`, saved for backward
@@ -60,6 +64,29 @@ struct Epilogue {
   bool accumulate = false;         // c += …
 };
 
+struct Span {
+  int64_t begin, end;
+};
+
+// A low-rank term of a product: C = epilogue(A·B + between·up), between = factor ∘ (A·down) + offset, f32 [M, rank].
+// Each row belongs to one of several adapters (or to none: its row of `between` is zero), each with its own down, up,
+// factor and offset. `down` reads the panels of A that the product packs anyway, and `up` goes on summing into the
+// product's accumulators: neither costs a pass over A or C.
+struct LowRankTerm {
+  int64_t rank;
+  int64_t computed;               // columns of `between` that are made here; the caller has filled the others
+  MatrixView down;                // [K, computed] of adapter 0
+  MatrixView up;                  // [padded_rank, N] of adapter 0, f32; zeros from row `rank` on
+  int64_t adapters;
+  int64_t down_step, up_step;     // elements from one adapter to the next
+  const float *factor, *offset;   // [adapters, rank]; offset may be null
+  const int32_t* adapter;         // [M], -1: none; null: every row has adapter 0
+  float* between;                 // [M, rank], kept for the caller
+  const Span *down_rows, *up_columns;  // [rank] where a column of down, a row of up is not zero; null: anywhere
+};
+constexpr int64_t kRankUnit = 32;  // every kernel packs 32 of k at its best
+static inline int64_t padded_rank(int64_t rank) { return (rank + kRankUnit - 1) / kRankUnit * kRankUnit; }
+
 // The result: c[M,N] row-major with ld == N.
 struct GemmCall {
   MatrixView a;            // [M,K]
@@ -70,10 +97,13 @@ struct GemmCall {
   Element c_type;
   Element product;         // f32: operands in f32. bf16: operands rounded to bf16 (nearest even), accumulation in f32
   Epilogue epilogue;
+  const LowRankTerm* term;  // or null; not with k == 0
 };
 
 struct GemmTable {
   int (*gemm)(const GemmCall& call);                          // 0 ok, 1 out of memory
+  // Fills the columns [at, at + term.computed) of term.between alone, from a [m, k].
+  int (*between)(const MatrixView& a, const LowRankTerm& term, int64_t m, int64_t k, Element product, int64_t at);
   size_t (*packed_b_bytes)(int64_t k, int64_t n, Element product);
   int (*pack_matrix_b)(const MatrixView& b, int64_t k, int64_t n, Element product, void* packed);
 };
