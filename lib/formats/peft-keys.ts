@@ -6,6 +6,8 @@ export interface PeftKey {
   readonly module: string
   /** a saved tensor that names the wrapped layer itself: it needs no leave of the configuration */
   readonly replaces: boolean
+  /** the out_proj of a wrapped torch MultiheadAttention */
+  readonly inAttention: boolean
 }
 
 // The adapter's name between factor and `.weight` is cut by save_pretrained, but files of state dicts carry it.
@@ -18,15 +20,18 @@ const PATTERNS: readonly (readonly [RegExp, PeftKey['part']])[] = [
   [/\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/, 'magnitude'],
 ]
 
+const WRAPPED_OUT = /\.base_layer\.out_proj$/
+
 /** undefined for a name that no LoRA has. */
 export function parsePeftKey(key: string): PeftKey | undefined {
   const own = key.startsWith('base_model.model.') ? key.slice('base_model.model.'.length) : key
   for (const [pattern, part] of PATTERNS) {
     const match = pattern.exec(own)
-    if (match !== null && match.index > 0) return { part, module: unwrap(own.slice(0, match.index)), replaces: false }
+    if (match !== null && match.index > 0)
+      return { part, module: unwrap(own.slice(0, match.index)), replaces: false, inAttention: WRAPPED_OUT.test(own.slice(0, match.index)) }
   }
   if (/(^|\.)(lora_|token_adapter\.)/.test(own)) return undefined
-  return { part: 'saved', module: unwrap(own), replaces: /\.base_layer\.(weight|bias)$/.test(own) }
+  return { part: 'saved', module: unwrap(own), replaces: /\.base_layer\.(weight|bias)$/.test(own), inAttention: false }
 }
 
 /** Without the wrappers that PEFT puts around layers. */

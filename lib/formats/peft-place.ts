@@ -10,11 +10,12 @@ import type { PeftAdapter, PeftTarget, PlacedAdapter, PlacedTarget, PlacedTensor
 import { commonName, ModuleIndex, type ModulePlace, partsOfFused } from './peft-names.js'
 import type { StoredTensor } from './safetensors-read.js'
 
-/** What does not fit, as sentences for people and names for programs. */
+/** What does not fit: modules that the base does not have, and sentences about those of another shape. */
 interface Problems {
   readonly missing: string[]
-  readonly lines: string[]
+  readonly shapes: string[]
 }
+const count = ({ missing, shapes }: Problems) => missing.length + shapes.length
 
 type Resolve = (module: string) => readonly ModulePlace[] | undefined
 
@@ -26,7 +27,7 @@ type Resolve = (module: string) => readonly ModulePlace[] | undefined
 export function placeAdapter(adapter: PeftAdapter, base: ReadonlyMap<string, Shape>): PlacedAdapter {
   const index = new ModuleIndex(base)
   const attempts = prefixes(adapter, index).map((prefix) => attempt(adapter, base, index, prefix))
-  const good = attempts.filter(({ problems }) => problems.lines.length === 0)
+  const good = attempts.filter(({ problems }) => count(problems) === 0)
   const chosen = good.length < 2 ? good[0] : good.find(({ prefix }) => prefix === '' || prefix === towerOf(adapter))
   if (chosen !== undefined) return chosen.placed
   const where = `${adapter.folder}: expected an adapter of this base`
@@ -35,25 +36,31 @@ export function placeAdapter(adapter: PeftAdapter, base: ReadonlyMap<string, Sha
       'E_ADAPTER',
       `${where}, got one that fits ${good.map(({ prefix }) => prefix).join(' and ')}; auto_mapping says neither`,
     )
-  const { problems } = attempts.reduce((best, one) => (one.problems.lines.length < best.problems.lines.length ? one : best))
-  const shown = problems.lines.slice(0, 16)
-  const rest = problems.lines.length - shown.length
-  const more = rest > 0 ? `\n  and ${rest} more` : ''
-  throw new CambiumError('E_ADAPTER', `${where}, got ${problems.lines.length} that do not fit:\n${shown.join('\n')}${more}`, {
-    details: { missing: problems.missing, problems: problems.lines },
+  const { prefix, problems } = attempts.reduce((best, one) => (count(one.problems) < count(best.problems) ? one : best))
+  throw new CambiumError('E_ADAPTER', `${where}, got ${count(problems)} targets that do not fit:\n${describe(problems, prefix, index)}`, {
+    details: { missing: problems.missing, shapes: problems.shapes },
   })
+}
+
+/** A line for each of the first few. */
+function describe({ missing, shapes }: Problems, prefix: string, index: ModuleIndex): string {
+  const lines = missing.slice(0, 8).map((module) => {
+    const near = nearestName(prefix.startsWith('-') ? module : prefix + module, index.literal.keys())
+    return `  missing ${module}${near === undefined ? '' : `, nearest in the base: ${near}`}`
+  })
+  lines.push(...shapes.slice(0, 16).map((line) => `  ${line}`))
+  const rest = missing.length + shapes.length - lines.length
+  return rest > 0 ? `${lines.join('\n')}\n  and ${rest} more` : lines.join('\n')
 }
 
 function attempt(adapter: PeftAdapter, base: ReadonlyMap<string, Shape>, index: ModuleIndex, prefix: string) {
   const resolve = resolver(index, prefix)
-  const problems: Problems = { missing: [], lines: [] }
+  const problems: Problems = { missing: [], shapes: [] }
   const targets: PlacedTarget[] = []
   for (const target of adapter.targets) {
     const places = resolve(target.module)
     if (places === undefined) {
       problems.missing.push(target.module)
-      const near = nearestName(prefix + target.module, index.literal.keys())
-      problems.lines.push(`  missing ${target.module}${near === undefined ? '' : `, nearest in the base: ${near}`}`)
       continue
     }
     const placed = places.map((place, i) => placeTarget(places.length === 1 ? target : rowsOf(target, i, places.length), place))
@@ -73,14 +80,14 @@ function attempt(adapter: PeftAdapter, base: ReadonlyMap<string, Shape>, index: 
 /** What stands before the adapter's names in the base (`text_model.`), or, after a minus, before the base's in the adapter. */
 function prefixes(adapter: PeftAdapter, index: ModuleIndex): string[] {
   const found = new Set([''])
-  const names = [...index.literal.keys(), ...index.common.keys()]
   for (const { module } of adapter.targets.slice(0, 1)) {
-    for (const form of new Set([module, commonName(module)])) {
-      for (const name of names) if (name.endsWith(`.${form}`)) found.add(name.slice(0, -form.length))
-      for (let dot = form.indexOf('.'); dot >= 0; dot = form.indexOf('.', dot + 1)) {
-        const rest = form.slice(dot + 1)
-        if (index.literal.has(rest) || index.common.has(rest)) found.add(`-${form.slice(0, dot + 1)}`)
-      }
+    for (const [form, names] of [
+      [module, index.literal],
+      [commonName(module), index.common],
+    ] as const) {
+      for (const name of names.keys()) if (name.endsWith(`.${form}`)) found.add(name.slice(0, -form.length))
+      for (let dot = form.indexOf('.'); dot >= 0; dot = form.indexOf('.', dot + 1))
+        if (names.has(form.slice(dot + 1))) found.add(`-${form.slice(0, dot + 1)}`)
     }
   }
   return [...found].slice(0, 16)
@@ -138,9 +145,11 @@ function checkShape(target: PlacedTarget, base: ReadonlyMap<string, Shape>, prob
   const got = partShape(base, weight)
   const rows = weight.rows === undefined ? '' : `, part ${weight.rows.index + 1} of ${weight.rows.of}`
   if (!same(expected, got))
-    problems.lines.push(`  ${weight.source}${rows}: the adapter is for [${expected}], the base has [${got}] (${target.module})`)
+    problems.shapes.push(
+      `${weight.source}${rows}: the adapter is for [${expected.join(', ')}], the base has [${got.join(', ')}] (${target.module})`,
+    )
   else if (baseBias !== undefined && kind !== 'embedding' && !same([b.shape[0]], partShape(base, baseBias)))
-    problems.lines.push(`  ${baseBias.source}: the adapter is for [${b.shape[0]}], the base has [${base.get(baseBias.source)}]`)
+    problems.shapes.push(`${baseBias.source}: the adapter is for [${b.shape[0]}], the base has [${base.get(baseBias.source)}]`)
 }
 
 /** The shape of a tensor, or of the rows that are meant. */

@@ -75,7 +75,7 @@ const exists = (path: string) =>
   )
 
 /** What a module has in the file. */
-type Parts = { -readonly [part in PeftKey['part']]?: StoredTensor }
+type Parts = { -readonly [part in PeftKey['part']]?: StoredTensor } & { inAttention?: boolean }
 
 function sortTensors(file: SafetensorsFile, config: PeftConfig): { targets: PeftTarget[]; saved: Map<string, StoredTensor> } {
   const modules = new Map<string, Parts>()
@@ -91,6 +91,7 @@ function sortTensors(file: SafetensorsFile, config: PeftConfig): { targets: Peft
       const parts = modules.get(key.module) ?? {}
       if (parts[key.part] !== undefined) unexpected.push(tensor.name)
       parts[key.part] = tensor
+      parts.inAttention = key.inAttention
       modules.set(key.module, parts)
     } else if (key.replaces || maySave(key.module)) saved.set(key.module, tensor)
     else unexpected.push(tensor.name)
@@ -129,7 +130,8 @@ function targetOf(module: string, parts: Parts, config: PeftConfig, missing: str
   const r = patternValue(config.rankPattern, module, config.r)
   if (r !== rank) throw new CambiumError('E_ADAPTER', `${down.name}: expected rank ${r}, as the configuration says, got [${down.shape}]`)
   const alpha = patternValue(config.alphaPattern, module, config.loraAlpha)
-  const scaling = alpha / (config.useRslora ? Math.sqrt(r) : r)
+  // PEFT's MultiheadAttention adds its out_proj's delta twice, in forward passes and in merges (0.21): trained so, it is used so.
+  const scaling = ((parts.inAttention ? 2 : 1) * alpha) / (config.useRslora ? Math.sqrt(r) : r)
   const fanInFanOut = kind === 'linear' && config.fanInFanOut
   return { module, kind, a: down, b: up, rank, scaling, fanInFanOut, ...(bias && { bias }), ...(magnitude && { magnitude }) }
 }
