@@ -5,6 +5,7 @@ import type { Case } from './case.js'
 import { elementCases } from './element-cases.js'
 import { linearCases } from './linear-cases.js'
 import { lossCases } from './loss-cases.js'
+import { lowRankCases } from './low-rank-cases.js'
 import { rowCases } from './row-cases.js'
 
-export const cases: readonly Case[] = [...linearCases, ...attentionCases, ...rowCases, ...lossCases, ...elementCases]
+export const cases: readonly Case[] = [...linearCases, ...lowRankCases, ...attentionCases, ...rowCases, ...lossCases, ...elementCases]

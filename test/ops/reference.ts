@@ -38,7 +38,35 @@ function activate(t: ScalarTape, x: Scalar, activation: ActivationName): Scalar 
   return x
 }
 
+export interface LowRankReference {
+  /** of every adapter */
+  a: Values
+  b: Values
+  bias?: Values
+  scale: readonly Scalar[]
+  x?: Values
+  rank: number
+  out: number
+  column: number
+}
+
+/** s · (x Aᵀ Bᵀ + bias) of one row, in the columns of the delta; nothing for no adapter. */
+function addDelta(t: ScalarTape, y: Scalar[], x: Values, d: LowRankReference, adapter: number): void {
+  if (adapter < 0) return
+  const scale = t.valueOf(d.scale[adapter])
+  const low = Array.from({ length: d.rank }, (_, r) => t.dot(x, row(d.a, x.length, adapter * d.rank + r)))
+  for (let o = 0; o < d.out; ++o) {
+    let v = t.dot(low, row(d.b, d.rank, adapter * d.out + o))
+    if (d.bias) v = t.add(v, d.bias[adapter * d.out + o])
+    y[d.column + o] = t.add(y[d.column + o], t.affine(v, scale))
+  }
+}
+
 export interface LinearReference {
+  lowRank?: readonly LowRankReference[]
+  /** adapter of each row; all 0 when absent */
+  adapters?: readonly number[]
+  columnScale?: Values
   in: number
   out: number
   transposed?: boolean
@@ -54,9 +82,12 @@ export function linear(t: ScalarTape, x: Values, w: Values, o: LinearReference):
   const y: Scalar[] = []
   for (let m = 0; m < (o.in ? x.length / o.in : 0); ++m) {
     const from = row(x, o.in, m)
+    const products = columns.map((c) => t.dot(from, c))
+    for (const d of o.lowRank ?? []) addDelta(t, products, d.x ? row(d.x, o.in, m) : from, d, o.adapters?.[m] ?? 0)
     for (let j = 0; j < o.out; ++j) {
-      let v = t.dot(from, columns[j])
+      let v = products[j]
       if (o.gate !== undefined) v = t.affine(v, t.valueOf(o.gate)) // no gradient to the gate
+      if (o.columnScale) v = t.multiply(v, o.columnScale[j])
       if (o.bias) v = t.add(v, o.bias[j])
       v = activate(t, v, o.activation ?? 'none')
       if (o.residual) v = t.add(v, o.residual[m * o.out + j])
