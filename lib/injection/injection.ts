@@ -8,6 +8,8 @@ export type Tower = 'vision' | 'text'
 export interface TokenRows extends Rows {
   /** i32 [M]: the position of each row in its sample */
   readonly positions: Tensor
+  /** i32 [B]: names each sample for random draws, however the batch was cut: its number in the batch, or a text's digest */
+  readonly keys: Tensor
 }
 
 /**

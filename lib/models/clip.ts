@@ -92,10 +92,11 @@ export class Clip {
   /**
    * Image features before normalisation. Synchronous: queues the work.
    * @param pixels f32 [B, 3, S, S], preprocessed
+   * @param first the number of the first image in its whole batch, when that comes in parts: what random draws are keyed by
    * @returns f32 [B, P]
    * @throws E_SHAPE when S is not the model's image size
    */
-  encodeImage(pixels: Tensor, injection?: Injection): Tensor {
+  encodeImage(pixels: Tensor, injection?: Injection, first = 0): Tensor {
     const { imageSize, patchSize, layerNormEps: eps } = this.config.vision
     const [batch, , height, width] = pixels.shape
     if (height !== imageSize || width !== imageSize)
@@ -105,7 +106,7 @@ export class Clip {
       const patches = linear(patchify(pixels, patchSize, this.dtype), get('embeddings.patch_embedding.weight'), { dtype: 'f32' })
       const embedded = classTokens(patches, get('embeddings.class_embedding'), get('embeddings.position_embedding.weight'), batch)
       const tokens = embedded.shape[0] / batch
-      const rows = equalRows(batch, tokens)
+      const rows = equalRows(batch, tokens, first)
       const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
       const x = this.run('vision', start, rows, injection)
       const pooled = gatherRows(
@@ -140,7 +141,7 @@ export class Clip {
         this.weights.get(`${embeddings}.token_embedding.weight`),
         this.weights.get(`${embeddings}.position_embedding.weight`),
       )
-      const rows = { offsets: i32(batch.offsets), positions, batch: batch.pooled.length, maxTokens: batch.maxTokens }
+      const rows = { offsets: i32(batch.offsets), positions, keys: i32(batch.keys), batch: batch.pooled.length, maxTokens: batch.maxTokens }
       const pooled = gatherRows(this.run('text', x, rows, injection), i32(batch.pooled))
       const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), eps, 'f32')
       const features = linear(normed, this.weights.get('text_projection.weight'), { dtype: 'f32' })
@@ -224,12 +225,17 @@ async function resizePositions(weights: Weights, { imageSize, patchSize, hiddenS
   weights.replace(name, interpolatePositions(await weights.floats(name), hiddenSize, side), [side * side + 1, hiddenSize])
 }
 
-function equalRows(batch: number, tokens: number): TokenRows {
+function equalRows(batch: number, tokens: number, first: number): TokenRows {
   const offsets = Int32Array.from({ length: batch + 1 }, (_, b) => b * tokens)
   const positions = Int32Array.from({ length: batch * tokens }, (_, row) => row % tokens)
   return {
     offsets: Tensor.from(offsets, [batch + 1], 'i32'),
     positions: Tensor.from(positions, [batch * tokens], 'i32'),
+    keys: Tensor.from(
+      Int32Array.from({ length: batch }, (_, b) => first + b),
+      [batch],
+      'i32',
+    ),
     batch,
     maxTokens: tokens,
   }

@@ -15,6 +15,8 @@ export interface TextBatch {
   readonly positions: Int32Array
   /** [U+1] */
   readonly offsets: Int32Array
+  /** a number that a text has in whatever batch it stands: [U] */
+  readonly keys: Int32Array
   /** row of the end token of each encoded text: [U] */
   readonly pooled: Int32Array
   /** encoded text of each entry: [N]; undefined when they are the same in number and order */
@@ -62,6 +64,10 @@ export function textBatch(
     pooled[u] = start + ends[u]
     offsets[u + 1] = start + lengths[u]
   })
+  const keys = Int32Array.from(unique, (text, u) => digest(text.slice(0, ends[u] + 1)))
   const same = unique.length === texts.length
-  return { ids, positions, offsets, pooled, maxTokens: longest, ...(same ? {} : { index }) }
+  return { ids, positions, offsets, keys, pooled, maxTokens: longest, ...(same ? {} : { index }) }
 }
+
+/** FNV-1a over the ids. */
+const digest = (ids: readonly number[]) => ids.reduce((hash, id) => Math.imul(hash ^ id, 0x01000193), 0x811c9dc5)

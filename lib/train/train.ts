@@ -252,7 +252,7 @@ export class Trainer {
       const each = batch.pixels.length / accumulate
       const parts = Array.from({ length: accumulate }, (_, k) => k)
       const pixels = (k: number) => Tensor.from(batch.pixels.subarray(k * each, (k + 1) * each), [size, ...batch.shape.slice(1)])
-      const images = (k: number) => this.clip.encodeImage(pixels(k), method)
+      const images = (k: number) => this.clip.encodeImage(pixels(k), method, k * size)
       const texts = (k: number) => this.clip.encodeText(tokens.slice(k * size, (k + 1) * size), method, textOptions)
       const whole = accumulate === 1
       const image = whole ? images(0) : concatRows(parts.map((k) => recompute(() => [images(k)], [])[0]))
