@@ -1,7 +1,5 @@
-// The only file that loads the addon, and its types. An id is a tensor's handle; 0 is none.
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { CambiumError } from './errors.js'
+// The addon and its types; only this file has it loaded. An id is a tensor's handle; 0 is none.
+import { loadAddon } from './addon/load-addon.js'
 
 export type DType = 'f32' | 'bf16' | 'f16' | 'i32' | 'i64' | 'u8'
 export type FloatDType = 'f32' | 'bf16'
@@ -77,14 +75,17 @@ export type MergeFactor = Float32Array | TensorRead
 
 /** W <- W + scale · p q, or with magnitudes W <- (1 − weight) W + weight · magnitude ∘ D / ‖D‖, D = W + scale · p q. */
 export interface MergeStep {
-  /** [rows, rank]; without `q` the change itself, [rows, columns] */
+  /** the rows that it changes; default: all */
+  first?: number
+  count?: number
+  /** [count, rank]; without `q` the change itself, [count, columns] */
   p: MergeFactor
   /** [rank, columns] */
   q?: MergeFactor
   rank?: number
   scale?: number
   norm?: 'rows' | 'columns'
-  /** [rows] or [columns], as `norm` says */
+  /** [count] or [columns], as `norm` says */
   magnitude?: MergeFactor
   weight?: number
 }
@@ -191,7 +192,8 @@ export interface Native {
   resetPeak(): void
   setMemoryBudget(bytes: number): void
   trim(): void
-  backendInfo(): { device: string; level: string; threads: number }
+  /** `levels`: those of this processor, the least first; `level`: the one in force. */
+  backendInfo(): { device: string; level: string; levels: string[]; threads: number }
   setThreads(threads: number): void
   random(seed: number, step: number, site: number, count: number, first: number): Float32Array
 
@@ -218,22 +220,8 @@ export interface Native {
   qr(request: Pick<SvdRequest, 'a' | 'm' | 'n'>): Promise<{ q: Float64Array; r: Float64Array }>
 }
 
-const root = join(__dirname, '..')
+const loaded = loadAddon()
 
-function load(): Native {
-  const override = process.env.CAMBIUM_ADDON
-  try {
-    return (override ? require(override) : (require('node-gyp-build') as (folder: string) => unknown)(root)) as Native
-  } catch (cause) {
-    if ((cause as { code?: unknown }).code === 'E_CPU') throw new CambiumError('E_CPU', (cause as Error).message, { cause })
-    const built = join(root, 'build/Release/cambium.node')
-    const found = override ?? (existsSync(built) ? built : `${join(root, 'prebuilds')} and ${built}`)
-    throw new CambiumError(
-      'E_ADDON',
-      `addon: expected a native core that loads on ${process.platform}-${process.arch} with Node ${process.version}, got none (tried ${found}: ${(cause as Error).message}). From a source checkout run: npm run build`,
-      { cause },
-    )
-  }
-}
-
-export const native: Native = load()
+export const native = loaded.addon as Native
+/** The file that it was loaded from. */
+export const addonPath = loaded.path

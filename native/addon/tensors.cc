@@ -252,6 +252,10 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("device", Napi::String::New(info.Env(), e.session().backend().name));
     out.Set("level", Napi::String::New(info.Env(), level_name(cpu_level())));
+    Napi::Array levels = Napi::Array::New(info.Env());
+    for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx})
+      if (level_available(level)) levels.Set(levels.Length(), Napi::String::New(info.Env(), level_name(level)));
+    out.Set("levels", levels);
     out.Set("threads", to_js(info.Env(), thread_count()));
     return out;
   });
