@@ -39,6 +39,8 @@ export interface LayerInjection {
 }
 
 export interface Injection {
+  /** tensors that stand in for the model's own, by their names on the device (q, k and v of a block are `qkv_proj`) */
+  readonly weights?: ReadonlyMap<string, Tensor>
   layer(tower: Tower, index: number): LayerInjection | undefined
 }
 

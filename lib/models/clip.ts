@@ -37,6 +37,8 @@ export function defaultDtype(): FloatDType {
 
 export class Clip {
   private readonly blocks: Record<Tower, BlockWeights[]>
+  /** tensors that stand in for the model's during a call */
+  private standIns: Injection['weights']
   private readonly options: Record<Tower, BlockOptions>
 
   private constructor(
@@ -101,8 +103,8 @@ export class Clip {
     const [batch, , height, width] = pixels.shape
     if (height !== imageSize || width !== imageSize)
       throw new CambiumError('E_SHAPE', `pixels: expected [B, 3, ${imageSize}, ${imageSize}], got [${pixels.shape.join(', ')}]`)
-    return scope(() => {
-      const get = (name: string) => this.weights.get(`vision_model.${name}`)
+    return this.over(injection, () => {
+      const get = (name: string) => this.weight(`vision_model.${name}`)
       const patches = linear(patchify(pixels, patchSize, this.dtype), get('embeddings.patch_embedding.weight'), { dtype: 'f32' })
       const embedded = classTokens(patches, get('embeddings.class_embedding'), get('embeddings.position_embedding.weight'), batch)
       const tokens = embedded.shape[0] / batch
@@ -117,7 +119,7 @@ export class Clip {
           'i32',
         ),
       )
-      return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weights.get('visual_projection.weight'), {
+      return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weight('visual_projection.weight'), {
         dtype: 'f32',
       })
     })
@@ -131,20 +133,20 @@ export class Clip {
   encodeText(tokens: readonly (readonly number[])[], injection?: Injection, options: TextOptions = {}): Tensor {
     const { maxPositionEmbeddings, eosTokenId, layerNormEps: eps } = this.config.text
     const batch = textBatch(tokens, maxPositionEmbeddings, eosTokenId, options)
-    return scope(() => {
+    return this.over(injection, () => {
       const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')
       const positions = i32(batch.positions)
       const embeddings = 'text_model.embeddings'
       const x = tokenEmbed(
         i32(batch.ids),
         positions,
-        this.weights.get(`${embeddings}.token_embedding.weight`),
-        this.weights.get(`${embeddings}.position_embedding.weight`),
+        this.weight(`${embeddings}.token_embedding.weight`),
+        this.weight(`${embeddings}.position_embedding.weight`),
       )
       const rows = { offsets: i32(batch.offsets), positions, keys: i32(batch.keys), batch: batch.pooled.length, maxTokens: batch.maxTokens }
       const pooled = gatherRows(this.run('text', x, rows, injection), i32(batch.pooled))
       const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), eps, 'f32')
-      const features = linear(normed, this.weights.get('text_projection.weight'), { dtype: 'f32' })
+      const features = linear(normed, this.weight('text_projection.weight'), { dtype: 'f32' })
       return batch.index ? gatherRows(features, i32(batch.index)) : features
     })
   }
@@ -179,7 +181,7 @@ export class Clip {
   }
 
   private normOf(name: string) {
-    return { weight: this.weights.get(`${name}.weight`), bias: this.weights.get(`${name}.bias`) }
+    return { weight: this.weight(`${name}.weight`), bias: this.weight(`${name}.bias`) }
   }
 
   /** Looked up at every use: unfreezing puts another parameter in a name's place. */
@@ -198,14 +200,30 @@ export class Clip {
   }
 
   private lazy(name: string): { readonly weight: Tensor; readonly bias: Tensor } {
-    const { weights } = this
+    const weight = (part: string) => this.weight(`${name}.${part}`)
     return {
       get weight() {
-        return weights.get(`${name}.weight`)
+        return weight('weight')
       },
       get bias() {
-        return weights.get(`${name}.bias`)
+        return weight('bias')
       },
+    }
+  }
+
+  /** A tensor of the model, or what the injection of this call has in its place. */
+  private weight(name: string): Tensor {
+    return this.standIns?.get(name) ?? this.weights.get(name)
+  }
+
+  /** Runs a forward pass over the weights of an injection. */
+  private over<T>(injection: Injection | undefined, forward: () => T): T {
+    const before = this.standIns
+    this.standIns = injection?.weights
+    try {
+      return scope(forward)
+    } finally {
+      this.standIns = before
     }
   }
 }
