@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { finishFolder, writeFolder } from '../formats/atomic-folder.js'
+import type { Checkpoint } from '../formats/checkpoint.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
@@ -60,27 +61,36 @@ export async function saveAdapter(
   })
 }
 
+/** What an adapter's folder says about itself. @throws E_NOT_FOUND, E_ADAPTER for a malformed configuration */
+export async function readAdapterConfig(folder: string): Promise<z.infer<typeof schema>> {
+  await finishFolder(folder)
+  const raw = await readJsonObject(join(folder, 'adapter_config.json'))
+  if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
+  const parsed = schema.safeParse(raw)
+  if (parsed.success) return parsed.data
+  throw new CambiumError(
+    'E_ADAPTER',
+    `${folder}/adapter_config.json: expected an R-Adapter of version ${ADAPTER_VERSION}, got ${z.prettifyError(parsed.error)}`,
+  )
+}
+
+/** @throws E_BASE when an adapter was trained on another checkpoint */
+export async function requireBase(base: string, checkpoint: Checkpoint, folder: string): Promise<void> {
+  const own = await fingerprint(checkpoint)
+  if (base === own) return
+  throw new CambiumError(
+    'E_BASE',
+    `${folder}: expected the base that it was trained on (${base.slice(0, 19)}…), got ${checkpoint.folder} (${own.slice(0, 19)}…)`,
+  )
+}
+
 /**
  * Reads an adapter for its base.
  * @throws E_NOT_FOUND, E_ADAPTER for a malformed configuration or tensors that do not fit, E_BASE for another base
  */
 export async function loadAdapter(clip: Clip, folder: string): Promise<{ adapter: RAdapter; info: AdapterInfo }> {
-  await finishFolder(folder)
-  const raw = await readJsonObject(join(folder, 'adapter_config.json'))
-  if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
-  const parsed = schema.safeParse(raw)
-  if (!parsed.success)
-    throw new CambiumError(
-      'E_ADAPTER',
-      `${folder}/adapter_config.json: expected an R-Adapter of version ${ADAPTER_VERSION}, got ${z.prettifyError(parsed.error)}`,
-    )
-  const { base, rank, scale, drop, drop_by, alpha } = parsed.data
-  const own = await fingerprint(clip.weights.checkpoint)
-  if (base !== own)
-    throw new CambiumError(
-      'E_BASE',
-      `${folder}: expected the base that it was trained on (${base.slice(0, 19)}…), got ${clip.folder} (${own.slice(0, 19)}…)`,
-    )
+  const { base, rank, scale, drop, drop_by, alpha } = await readAdapterConfig(folder)
+  await requireBase(base, clip.weights.checkpoint, folder)
   const adapter = new RAdapter(clip, { rank: rank ?? undefined, scale: scale ?? undefined, drop, dropBy: drop_by })
   try {
     const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))

@@ -1,26 +1,43 @@
 /** `cambium merge`. */
 import process from 'node:process'
 import { Command } from 'commander'
-import { addOutputFlags, givenFlags, numeric } from './flags.js'
+import type { TensorDrift } from '../merge/drift.js'
+import type { MergeReport } from '../merge/merge-folder.js'
+import { formatBytes } from '../train/estimate.js'
+import { addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
+import { mergeSettings } from './merge-settings.js'
 import { createProgress } from './progress.js'
-import { mergeSettings, readSettings } from './settings.js'
+import { readSettings, UsageError } from './settings.js'
+import { formatTable } from './table.js'
 
 const EXAMPLES = `
 Examples:
-  cambium merge --model clip-vit-base-patch16 --adapter runs/photos/adapter --out photos-clip
+  cambium merge --model llama --adapter lora-chat --out llama-chat
+  cambium merge --model llama --adapter lora-chat --adapter lora-code --weights 0.7,0.3 --safe --verify --out both
   cambium merge --model clip-vit-base-patch16 --adapter runs/photos/adapter --alpha 0.5 --dtype f32 --out photos-clip
 
-The result is an ordinary CLIP folder of the same size and speed. Alpha 0 gives back the original bytes.`
+The model is any safetensors checkpoint, sharded or not, of any architecture; an adapter is a PEFT LoRA (rsLoRA, DoRA, biases,
+embeddings, convolutions, modules_to_save) or an R-Adapter. Weights are computed in float64 and rounded once, tensor by tensor in
+constant memory; what is not changed keeps its bytes. Nothing is written before everything has been found to fit.`
 
 export function mergeCommand(exit: (code: number) => void): Command {
   const command = new Command('merge')
-    .description('Fold an adapter into the weights: an ordinary checkpoint that any other tool loads')
-    .option('--model <dir>', 'the CLIP that the adapter was trained on')
-    .option('--adapter <dir>', 'adapter, as `cambium train` wrote it')
-    .option('--alpha <a>', 'from 0, the model as it was, to 1, the adapter in full (default: the one saved with it)', numeric)
+    .description('Fold adapters into the weights: an ordinary checkpoint that any other tool loads')
+    .option('--model <path>', 'folder (or file) of the checkpoint that the adapters were trained on')
+    .option('--adapter <dir>', 'adapter: of PEFT, or as `cambium train` wrote it; repeatable, merged in this order', repeated)
+    .option('--weights <list>', 'factor of each adapter, such as 0.7,0.3 (default: 1; of an R-Adapter: its alpha)', numbers)
+    .option(
+      '--alpha <a>',
+      'of an R-Adapter: from 0, the model as it was, to 1, the adapter in full (default: the one saved with it)',
+      numeric,
+    )
     .option('--out <dir>', 'folder for the merged model')
-    .option('--dtype <type>', 'of the file: file (as the original), f32, bf16 or f16 (default: file)')
+    .option('--dtype <type>', 'of the weights: file (each as in the original), f32, bf16 or f16 (default: file)')
+    .option('--safe', 'refuse a result with NaN or infinity')
+    .option('--verify [rows]', 'read back and compare with float64: sample (32 rows of each tensor) or all')
+    .option('--keep-original', 'also write the original bytes of the changed tensors, for an exact `cambium unmerge`')
+    .option('--dry-run', 'say what would be changed, and the sizes; write nothing')
     .option('--config <file>', 'YAML file with any of these settings; flags win')
   return addOutputFlags(command)
     .addHelpText('after', EXAMPLES)
@@ -28,16 +45,19 @@ export function mergeCommand(exit: (code: number) => void): Command {
 }
 
 async function run(flags: Record<string, unknown>): Promise<number> {
-  const { json = false, quiet = false, threads, ...options } = await readSettings(mergeSettings, flags)
+  const { json = false, quiet = false, threads, adapter, weights, ...options } = await readSettings(mergeSettings, flags)
+  if (weights !== undefined && weights.length !== adapter.length)
+    throw new UsageError(`--weights: expected one of each of ${adapter.length} adapters, got ${weights.length}`)
   const progress = createProgress(quiet)
   const interrupt = onInterrupt(() => {})
   try {
-    const { mergeFolder } = await import('../checkpoint/merge-folder.js')
+    const { mergeFolder } = await import('../merge/merge-folder.js')
     if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
-    const onProgress = (done: number, total: number) => progress.show('merge', done, total)
-    const result = await mergeFolder({ ...options, signal: interrupt.signal, onProgress })
+    const onProgress = (done: number, total: number) => progress.show('merge (MB)', Math.round(done / 1e6), Math.round(total / 1e6))
+    const list = adapter.map((path, i) => ({ path, weight: weights?.[i] }))
+    const report = await mergeFolder({ ...options, adapter: list, signal: interrupt.signal, onProgress })
     progress.stop()
-    process.stdout.write(json ? `${JSON.stringify(result)}\n` : `merged with alpha ${result.alpha}: ${result.out}\n`)
+    process.stdout.write(json ? `${JSON.stringify(report)}\n` : `${describe(report)}\n`)
     return 0
   } catch (error) {
     if (!interrupt.signal.aborted) throw error
@@ -46,4 +66,34 @@ async function run(flags: Record<string, unknown>): Promise<number> {
     progress.stop()
     interrupt.dispose()
   }
+}
+
+function describe(report: MergeReport): string {
+  const { adapters, changed, dryRun, drift, nonFinite, out } = report
+  const lines = report.warnings.map((warning) => `warning: ${warning}`)
+  if (dryRun)
+    lines.push(
+      formatTable([['tensor', 'type', 'shape', 'size'], ...changed.map((t) => [t.name, t.dtype, `[${t.shape}]`, formatBytes(t.bytes)])]),
+    )
+  for (const [name, count] of Object.entries(nonFinite)) lines.push(`warning: ${name}: ${count} results are NaN or infinite`)
+  if (drift !== undefined && drift.length > 0) lines.push(describeDrift(drift))
+  if (!dryRun && adapters.length === 1 && adapters[0].kind === 'r-adapter')
+    return [...lines, `merged with alpha ${adapters[0].weight}: ${out}`].join('\n')
+  const what = `${changed.length} of ${report.tensors} tensors, ${formatBytes(report.bytes)} in ${report.files.length} file${report.files.length === 1 ? '' : 's'}`
+  lines.push(dryRun ? `would change ${what}; nothing written` : `merged ${what}, in ${report.seconds.toFixed(1)} s: ${out}`)
+  return lines.join('\n')
+}
+
+/** The tensors that lost most. */
+function describeDrift(drift: readonly TensorDrift[]): string {
+  const worst = [...drift].sort((a, b) => b.ofChange - a.ofChange).slice(0, 8)
+  const row = (t: TensorDrift) => [
+    t.name,
+    t.maxUlp.toFixed(3),
+    t.meanUlp.toFixed(3),
+    t.relative.toExponential(1),
+    `${(100 * t.ofChange).toPrecision(2)} %`,
+  ]
+  const table = formatTable([['rounding', 'max ulp', 'mean ulp', 'of weight', 'of change'], ...worst.map(row)])
+  return `${table}\n${drift.length} tensors verified against float64${drift.length > worst.length ? `; shown: the ${worst.length} whose change lost most` : ''}\n`
 }

@@ -34,6 +34,10 @@ const texts = z.union([
 const share = number.min(0).lt(1)
 const alpha = number.min(0).max(2)
 
+/** Methods that `train` can run beside the one asked for. */
+const BASELINES = ['full', 'flyp'] as const
+export type Baseline = (typeof BASELINES)[number]
+
 export const common = {
   model: z.string(),
   dtype: z.enum(['f32', 'bf16']).optional(),
@@ -70,6 +74,12 @@ export const trainSettings = z.strictObject({
   tau: number.positive().optional(),
   alpha: alpha.optional(),
   alphas: z.array(alpha).min(1).optional(),
+  curve: z.union([z.array(alpha).min(1), z.literal(false).transform((): number[] => [])]).optional(),
+  baselines: z
+    .union([z.array(z.enum(BASELINES)), z.string().transform((text) => text.split(','))])
+    .pipe(z.array(z.enum(BASELINES)))
+    .optional(),
+  report: z.boolean().optional(),
   val: z.string().optional(),
   valFraction: share.optional(),
   test: named.optional(),
@@ -95,17 +105,6 @@ export const evalSettings = z.strictObject({
   ood: named.optional(),
   captions: named.optional(),
   batch: number.int().positive().optional(),
-})
-
-export const mergeSettings = z.strictObject({
-  model: z.string(),
-  adapter: z.string(),
-  out: z.string(),
-  alpha: alpha.optional(),
-  dtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
-  threads: number.int().positive().optional(),
-  json: z.boolean().optional(),
-  quiet: z.boolean().optional(),
 })
 
 /** Merges the file (if any) under the flags and checks the whole. @throws UsageError naming every wrong setting */

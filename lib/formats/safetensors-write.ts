@@ -62,7 +62,8 @@ function byAlignmentThenName(a: TensorToWrite, b: TensorToWrite): number {
   return DTYPE_BITS[b.dtype] - DTYPE_BITS[a.dtype] || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
 }
 
-function encodeHeader(sorted: readonly TensorToWrite[], metadata: Readonly<Record<string, string>>): Uint8Array {
+/** The first bytes of a file that holds these tensors in this order. */
+export function encodeHeader(sorted: readonly Omit<TensorToWrite, 'data'>[], metadata: Readonly<Record<string, string>>): Uint8Array {
   const entries = [`"__metadata__":${JSON.stringify(metadata)}`]
   const seen = new Set<string>(['__metadata__'])
   let offset = 0

@@ -38,16 +38,18 @@ FactorSource factor(Environment& e, const Napi::Object& o, const char* key, int6
 FoldStepSource step(Environment& e, const Napi::Object& o, int64_t rows, int64_t columns) {
   FoldStepSource out;
   const bool low_rank = has(o, "q");
+  out.first = has(o, "first") ? size_at(e, o, "first") : 0, out.count = has(o, "count") ? size_at(e, o, "count") : rows - out.first;
+  if (out.first > rows || out.count > rows - out.first || out.count < 0) fail("E_RANGE", "step: expected rows inside %lld, got others", static_cast<long long>(rows));
   if (low_rank) out.rank = size_at(e, o, "rank");
   if (out.rank > (1 << 24)) fail("E_SHAPE", "rank: expected at most 2^24, got %lld", static_cast<long long>(out.rank));
-  out.p = factor(e, o, "p", rows * (low_rank ? out.rank : columns));
+  out.p = factor(e, o, "p", out.count * (low_rank ? out.rank : columns));
   out.q = factor(e, o, "q", out.rank * columns);
   if (!out.p.present) fail("E_ARGUMENT", "p: expected a factor, got none");
   if (has(o, "scale")) out.scale = field<double>(e, o, "scale");
   if (has(o, "weight")) out.weight = field<double>(e, o, "weight");
   if (has(o, "norm")) {
     out.norm = field<std::string>(e, o, "norm") == "rows" ? FoldStep::kRows : FoldStep::kColumns;
-    out.magnitude = factor(e, o, "magnitude", out.norm == FoldStep::kRows ? rows : columns);
+    out.magnitude = factor(e, o, "magnitude", out.norm == FoldStep::kRows ? out.count : columns);
     if (!out.magnitude.present) fail("E_ARGUMENT", "magnitude: expected a factor, got none");
   }
   return out;

@@ -43,7 +43,7 @@ class Fold {
   IoStatus prepare() {
     for (const FoldStepSource& from : segment_.steps) {
       FoldStep step;
-      step.rank = from.rank, step.low_rank = from.q.present, step.norm = from.norm, step.weight = from.weight;
+      step.first = from.first, step.count = from.count, step.rank = from.rank, step.low_rank = from.q.present, step.norm = from.norm, step.weight = from.weight;
       IoStatus status = read_factor(from.p, &step.p);
       if (status.ok() && from.q.present) status = read_factor(from.q, &step.q);
       if (status.ok() && from.magnitude.present) status = read_factor(from.magnitude, &step.magnitude);
@@ -254,17 +254,19 @@ IoStatus measure_drift(const MergeFile& plan, const MergeSegment& segment, int64
     to_doubles(before.data(), segment.from_type, w.data(), columns), to_doubles(after.data(), segment.to_type, got.data(), columns);
     exact = w;
     for (const FoldStep& step : fold.steps()) {
+      const int64_t own = row - step.first;
+      if (own < 0 || own >= step.count) continue;
       std::vector<double> d(exact);
       double square = 0;
       for (int64_t j = 0; j < columns; ++j) {
-        double change = step.low_rank ? 0 : step.p[static_cast<size_t>(row * columns + j)];
-        for (int64_t r = 0; step.low_rank && r < step.rank; ++r) change += step.p[static_cast<size_t>(row * step.rank + r)] * step.q[static_cast<size_t>(r * columns + j)];
+        double change = step.low_rank ? 0 : step.p[static_cast<size_t>(own * columns + j)];
+        for (int64_t r = 0; step.low_rank && r < step.rank; ++r) change += step.p[static_cast<size_t>(own * step.rank + r)] * step.q[static_cast<size_t>(r * columns + j)];
         d[static_cast<size_t>(j)] += change, square += d[static_cast<size_t>(j)] * d[static_cast<size_t>(j)];
       }
       for (int64_t j = 0; j < columns; ++j) {
         const size_t at = static_cast<size_t>(j);
         if (step.norm == FoldStep::kNone) exact[at] = d[at];
-        const double m = step.norm == FoldStep::kRows ? step.magnitude[static_cast<size_t>(row)] / std::sqrt(square) : step.norm == FoldStep::kColumns ? step.magnitude[at] / step.column_norms[at] : 0;
+        const double m = step.norm == FoldStep::kRows ? step.magnitude[static_cast<size_t>(own)] / std::sqrt(square) : step.norm == FoldStep::kColumns ? step.magnitude[at] / step.column_norms[at] : 0;
         if (step.norm != FoldStep::kNone) exact[at] += step.weight * (m * d[at] - exact[at]);
       }
     }

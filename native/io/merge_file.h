@@ -24,7 +24,7 @@ struct FactorSource {
 
 struct FoldStepSource {
   FactorSource p, q, magnitude;
-  int64_t rank = 0;
+  int64_t first = 0, count = 0, rank = 0;
   double scale = 1, weight = 1;
   FoldStep::Norm norm = FoldStep::kNone;
 };

@@ -52,26 +52,37 @@ void add_product(double* v, const double* p, int64_t p_stride, const double* q, 
   }
 }
 
+namespace {
+
+// One step on `rows` rows, the first of which is the step's row `row`.
+void fold_step(const FoldStep& step, int64_t row, int64_t rows, int64_t columns, double* v, double* scratch, bool normed) {
+  const bool mixed = normed && step.weight != 1;
+  if (mixed) std::memcpy(scratch, v, static_cast<size_t>(rows * columns) * sizeof(double));
+  if (step.low_rank) {
+    add_product(v, step.p.data() + row * step.rank, step.rank, step.q.data(), rows, step.rank, columns);
+  } else {
+    add_scaled(v, step.p.data() + row * columns, rows * columns, 1);
+  }
+  for (int64_t i = 0; normed && i < rows; ++i) {
+    double* x = v + i * columns;
+    if (step.norm == FoldStep::kRows) {
+      scale(x, columns, step.weight * step.magnitude[static_cast<size_t>(row + i)] / std::sqrt(dot(x, x, columns)));
+    } else {
+      for (int64_t j = 0; j < columns; ++j) x[j] *= step.weight * step.magnitude[static_cast<size_t>(j)] / step.column_norms[static_cast<size_t>(j)];
+    }
+    if (mixed) add_scaled(x, scratch + i * columns, columns, 1 - step.weight);
+  }
+}
+
+}  // namespace
+
 void fold_rows(const std::vector<FoldStep>& steps, size_t count, int64_t row, int64_t rows, int64_t columns, double* v, double* scratch, bool stop_before_norm) {
   for (size_t s = 0; s < count; ++s) {
     const FoldStep& step = steps[s];
-    const bool normed = step.norm != FoldStep::kNone && !(stop_before_norm && s + 1 == count), mixed = normed && step.weight != 1;
-    if (mixed) std::memcpy(scratch, v, static_cast<size_t>(rows * columns) * sizeof(double));
-    if (step.low_rank) {
-      add_product(v, step.p.data() + row * step.rank, step.rank, step.q.data(), rows, step.rank, columns);
-    } else {
-      add_scaled(v, step.p.data() + row * columns, rows * columns, 1);
-    }
-    if (!normed) continue;
-    for (int64_t i = 0; i < rows; ++i) {
-      double* x = v + i * columns;
-      if (step.norm == FoldStep::kRows) {
-        scale(x, columns, step.weight * step.magnitude[static_cast<size_t>(row + i)] / std::sqrt(dot(x, x, columns)));
-      } else {
-        for (int64_t j = 0; j < columns; ++j) x[j] *= step.weight * step.magnitude[static_cast<size_t>(j)] / step.column_norms[static_cast<size_t>(j)];
-      }
-      if (mixed) add_scaled(x, scratch + i * columns, columns, 1 - step.weight);
-    }
+    const int64_t from = row > step.first ? row : step.first, end = step.first + step.count, to = row + rows < end ? row + rows : end;
+    if (from >= to) continue;
+    const bool normed = step.norm != FoldStep::kNone && !(stop_before_norm && s + 1 == count);
+    fold_step(step, from - step.first, to - from, columns, v + (from - row) * columns, scratch, normed);
   }
 }
 

@@ -11,6 +11,7 @@
 namespace cambium {
 
 struct FoldStep {
+  int64_t first = 0, count = 0;  // the rows of W that it changes: P has `count` rows, and so have magnitudes of rows
   int64_t rank = 0;
   std::vector<double> p, q;  // p has the scale in it
   bool low_rank = true;      // false: p is the change itself

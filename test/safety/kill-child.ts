@@ -1,5 +1,5 @@
 // A program to be killed: says `ready` when it has loaded everything, then does the work that its argument (JSON) names.
-import { mergeFolder } from '../../lib/checkpoint/merge-folder.js'
+import { mergeFolder } from '../../lib/merge/merge-folder.js'
 import { type FineTuneOptions, fineTune } from '../../lib/train/fine-tune.js'
 
 export type KilledWork = { train: FineTuneOptions } | { merge: Parameters<typeof mergeFolder>[0] }
