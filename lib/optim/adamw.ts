@@ -53,7 +53,7 @@ export class AdamW {
     }))
   }
 
-  /** Queues one update and zeroes the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
+  /** Queues one update and drops the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
   update(lr: number, momentum = 0): Tensor {
     this.updates++
     const { beta1, beta2 } = this.settings

@@ -41,7 +41,7 @@ void update(const CbParameter& p, int64_t begin, int64_t end, const Step& s) {
   const float lr = s.lr * p.lr_scale;
   const vf keep = set(1.f - lr * p.decay), rate = set(lr / s.c1);
   const Input gradient(p.gradient, CB_F32), m_in(p.m, CB_F32), v_in(p.v, CB_F32), value_in(p.value, CB_F32);
-  const Output m_out(p.m, CB_F32), v_out(p.v, CB_F32), value_out(p.value, CB_F32), zero(p.gradient, CB_F32);
+  const Output m_out(p.m, CB_F32), v_out(p.v, CB_F32), value_out(p.value, CB_F32);
   const Input average_in(p.average, CB_F32);
   const Output average_out(p.average, CB_F32);
   for_lanes(begin, end, [&](int64_t i, int n) {
@@ -52,7 +52,6 @@ void update(const CbParameter& p, int64_t begin, int64_t end, const Step& s) {
     m_out.put(i, m, n);
     v_out.put(i, v, n);
     value_out.put(i, value, n);
-    zero.put(i, vf{}, n);
     if (p.average != nullptr) {
       average_out.put(i, fma(s.momentum, average_in.at(i, n), s.rest_momentum * value), n);
     }

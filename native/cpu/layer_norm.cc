@@ -1,5 +1,5 @@
 // layer_norm: y = (x − μ) · r · weight + bias, r = 1/√(σ² + eps). Statistics by two passes over the row in f32.
-// Backward of a row, with x̂ = (x − μ) r and g = dy ⊙ weight:  dx = r · (g − mean(g) − x̂ · mean(g ⊙ x̂)).
+// Backward of a row, with the saved x̂ and g = dy ⊙ weight:  dx = r · (g − mean(g) − x̂ · mean(g ⊙ x̂)).
 // dweight and dbias are summed per block of rows, and the blocks in order.
 #include "cpu/elementwise.h"
 #include "cpu/kernels.h"
@@ -48,6 +48,9 @@ void forward_row(const layer_norm_args& c, int64_t row) {
   const float rstd = 1.f / __builtin_sqrtf(variance + c.eps);
   for_lanes(0, d, [&](int64_t i, int n) {
     const vf scaled = (x(i, n) - mean) * rstd;
+    if (c.normalized != nullptr) {
+      n == W ? store_as<Y>(c.normalized, at + i, scaled) : store_as_n<Y>(c.normalized, at + i, scaled, n);
+    }
     if (n == W) {
       const vf w = load(c.weight + i);
       store_as<Y>(c.y, at + i, c.bias != nullptr ? fma(scaled, w, load(c.bias + i)) : scaled * w);
@@ -56,7 +59,6 @@ void forward_row(const layer_norm_args& c, int64_t row) {
       store_as_n<Y>(c.y, at + i, c.bias != nullptr ? fma(scaled, w, load_n(c.bias + i, n)) : scaled * w, n);
     }
   });
-  if (c.mean != nullptr) c.mean[row] = mean;
   if (c.rstd != nullptr) c.rstd[row] = rstd;
 }
 
@@ -66,14 +68,14 @@ void forward(const layer_norm_args& c) {
 }
 
 // One row of backward; `dweight` and `dbias` are this block's sums, or null.
-template <Element X, Element G>
+template <Element Y>
 void backward_row(const layer_norm_grads& g, int64_t row, float* dweight, float* dbias) {
   const layer_norm_args& c = *g.f;
   const int64_t d = c.d, at = row * d;
-  const float mean = c.mean[row], rstd = c.rstd[row];
-  const auto dy = [&](int64_t i, int n) { return n == W ? load_as<G>(g.dy, at + i) : load_as_n<G>(g.dy, at + i, n); };
+  const float rstd = c.rstd[row];
+  const auto dy = [&](int64_t i, int n) { return n == W ? load_as<Y>(g.dy, at + i) : load_as_n<Y>(g.dy, at + i, n); };
   const auto xhat = [&](int64_t i, int n) {
-    return ((n == W ? load_as<X>(c.x, at + i) : load_as_n<X>(c.x, at + i, n)) - mean) * rstd;
+    return n == W ? load_as<Y>(c.normalized, at + i) : load_as_n<Y>(c.normalized, at + i, n);
   };
   const auto weighted = [&](int64_t i, int n) {
     return dy(i, n) * (n == W ? load(c.weight + i) : load_n(c.weight + i, n));
@@ -92,13 +94,13 @@ void backward_row(const layer_norm_grads& g, int64_t row, float* dweight, float*
             [&](int64_t i, int n) { dx.put(at + i, rstd * (weighted(i, n) - mean_g - xhat(i, n) * mean_gx), n); });
 }
 
-template <Element X, Element G>
+template <Element Y>
 int backward(CbContext* context, const layer_norm_grads& g) {
   const layer_norm_args& c = *g.f;
   const int64_t blocks = divide_up(c.m, kBlockRows), d = c.d;
   const bool sums = g.dweight != nullptr || g.dbias != nullptr;
   if (!sums) {
-    for_rows(c.m, d, [&g](int64_t row) { backward_row<X, G>(g, row, nullptr, nullptr); });
+    for_rows(c.m, d, [&g](int64_t row) { backward_row<Y>(g, row, nullptr, nullptr); });
     return CB_OK;
   }
   float* partial = static_cast<float*>(context->scratch(context, size_t(larger(1, blocks * 2 * d)) * sizeof(float)));
@@ -107,7 +109,7 @@ int backward(CbContext* context, const layer_norm_grads& g) {
     float* dweight = partial + block * 2 * d;
     __builtin_memset(dweight, 0, size_t(2 * d) * sizeof(float));
     for (int64_t row = block * kBlockRows; row < smaller(c.m, (block + 1) * kBlockRows); ++row) {
-      backward_row<X, G>(g, row, g.dweight != nullptr ? dweight : nullptr, g.dbias != nullptr ? dweight + d : nullptr);
+      backward_row<Y>(g, row, g.dweight != nullptr ? dweight : nullptr, g.dbias != nullptr ? dweight + d : nullptr);
     }
   });
   const auto reduce = [&](float* to, int64_t offset, bool accumulate) {
@@ -140,11 +142,7 @@ int layer_norm_forward(CbContext*, const layer_norm_args* f) {
 }
 
 int layer_norm_backward(CbContext* context, const layer_norm_grads* g) {
-  const bool x = g->f->x_type == CB_BF16, dy = g->dy_type == CB_BF16;
-  if (x && dy) return backward<Element::bf16, Element::bf16>(context, *g);
-  if (x) return backward<Element::bf16, Element::f32>(context, *g);
-  if (dy) return backward<Element::f32, Element::bf16>(context, *g);
-  return backward<Element::f32, Element::f32>(context, *g);
+  return g->f->y_type == CB_BF16 ? backward<Element::bf16>(context, *g) : backward<Element::f32>(context, *g);
 }
 
 }  // namespace CAMBIUM_LEVEL

@@ -6,6 +6,7 @@ Tensor adamw(Session& s, const std::vector<AdamWGroup>& groups, const Tensor& sc
   expect_type("adamw", "schedule", schedule, DType::f32);
   expect_shape("adamw", "schedule", schedule, {4});
   std::vector<CbParameter> list;
+  std::vector<Tensor> used;  // until the update is queued: what is allocated before that must not lie in them
   for (const AdamWGroup& group : groups) {
     const Tensor& p = group.parameter;
     expect_type("adamw", "parameter", p, DType::f32);
@@ -16,11 +17,12 @@ Tensor adamw(Session& s, const std::vector<AdamWGroup>& groups, const Tensor& sc
       expect_shape("adamw", "state", t, p->shape);
       s.touched(t);
     }
-    Tensor& gradient = s.gradient_of(p);
+    Tensor gradient = s.gradient_of(p);
     if (!gradient) {
       gradient = s.empty(p->shape, DType::f32, "gradient");
       s.zero(gradient);
     }
+    used.push_back(gradient);
     s.touched(p);
     list.push_back({p->count(), p->data<float>(), gradient->data<float>(), group.m->data<float>(), group.v->data<float>(),
                     group.average ? group.average->data<float>() : nullptr, static_cast<float>(group.decay), static_cast<float>(group.lr_scale)});
@@ -35,6 +37,8 @@ Tensor adamw(Session& s, const std::vector<AdamWGroup>& groups, const Tensor& sc
                  static_cast<float>(o.eps), static_cast<float>(o.max_norm)};
     return backend->adamw(context, &a);
   });
+  // The next backward writes its gradients anew; until it does, their memory is free for what forward keeps.
+  for (const AdamWGroup& group : groups) s.gradient_of(group.parameter).reset();
   return norm2;
 }
 

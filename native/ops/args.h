@@ -66,7 +66,8 @@ typedef struct linear_grads {
 } linear_grads;
 
 // ---- layer_norm -----------------------------------------------------------------------------------------------------
-// y = (x − μ) · r · weight + bias, r = 1/√(σ² + eps), statistics over D in f32.  mean, rstd: [M] f32, saved.
+// y = x̂ · weight + bias, x̂ = (x − μ) · r, r = 1/√(σ² + eps), statistics over D in f32.
+// normalized: x̂ [M,D] in y's type, and rstd: r [M] f32, saved: x itself need not be kept.
 typedef struct layer_norm_args {
   int64_t m, d;
   const void* x;
@@ -75,12 +76,12 @@ typedef struct layer_norm_args {
   float eps;
   void* y;
   int32_t y_type;
-  float *mean, *rstd;  // may be null when no gradient is wanted
+  void* normalized;  // y_type; this and rstd null when no gradient is wanted
+  float* rstd;
 } layer_norm_args;
 typedef struct layer_norm_grads {
   const layer_norm_args* f;
-  const void* dy;
-  int32_t dy_type;
+  const void* dy;  // y_type
   void* dx;
   int32_t dx_type, dx_accumulate;
   float *dweight, *dbias;
@@ -355,7 +356,9 @@ typedef struct interpolate_args {
 // One parameter of the optimizer: f32 master, gradient and state, all [count].
 typedef struct CbParameter {
   int64_t count;
-  float *value, *gradient, *m, *v;
+  float* value;
+  const float* gradient;
+  float *m, *v;
   float* average;  // EMA of value, or null
   float decay;     // decoupled weight decay of its group
   float lr_scale;  // multiplies the learning rate of its group
@@ -366,7 +369,7 @@ typedef struct squared_norm_args {
   const CbParameter* list;  // host memory, valid during the call
   float* y;
 } squared_norm_args;
-// AdamW (Loshchilov & Hutter 2019) with EMA in the same pass; gradients are zeroed.
+// AdamW (Loshchilov & Hutter 2019) with EMA in the same pass.
 //   g = gradient · min(1, max_norm / (√norm² + 1e-6));  value *= 1 − lr·decay;  m, v as usual;
 //   value −= lr / c1 · m / (√(v / c2) + eps),  c1 = 1 − β1^t, c2 = 1 − β2^t;  average = μ·average + (1−μ)·value
 // schedule: f32 [4] in device memory: lr, c1, c2, μ.  norm2: f32 [1] or null (no clipping).

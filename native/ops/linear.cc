@@ -4,6 +4,8 @@
 namespace cambium {
 namespace {
 
+constexpr int64_t kMostRowsForPack = 512;
+
 void check(const Tensor& w, const LinearOptions& o, const Shape& shape, int64_t out) {
   expect_float("linear", "weight", w);
   if (o.activation < CB_ACT_NONE || o.activation > CB_ACT_GELU) fail("E_ARGUMENT", "linear: expected activation none, quick_gelu or gelu, got %d", o.activation);
@@ -200,9 +202,9 @@ Tensor linear(Session& s, const Tensor& x, const Tensor& w, const LinearOptions&
   a.residual = pointer(o.residual), a.skip = pointer(o.skip);
   a.residual_type = o.residual ? code(o.residual->dtype) : 0, a.skip_type = o.skip ? code(o.skip->dtype) : 0;
   a.w_version = w->storage->version;
-  // A frozen weight keeps the copy that forward reads. One that trains changes before it is read again, and backward
-  // reads a weight's rows nearly as they lie: both are packed on the way, which costs no memory between uses.
-  if (!w->requires_grad) a.pack_forward = w->storage->pack(0);
+  // Packing a weight on the way costs as much as a few rows of the product, and no memory between uses. So only where rows
+  // are few, and nothing is kept for a backward, does a frozen weight keep the copy that the product reads.
+  if (!w->requires_grad && !s.tape().recording && a.m <= kMostRowsForPack) a.pack_forward = w->storage->pack(0);
   a.y = y->data(), a.y_type = code(o.out);
   a.pre = pre ? pre->data() : nullptr, a.product = product ? product->data() : nullptr;
   a.between = between ? between->data<float>() : nullptr;

@@ -55,7 +55,7 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_norm = 0;  // max_norm 0: no clipping
 };
 // schedule: f32 [4] lr, 1 − β1^t, 1 − β2^t, EMA momentum. Returns ‖gradient‖² [1]. Parameters without a gradient take
-// part with a zero one. Gradients are zeroed.
+// part with a zero one. Gradients are dropped.
 Tensor adamw(Session&, const std::vector<AdamWGroup>& groups, const Tensor& schedule, const AdamWOptions&);
 
 // Checks shared by ops. `op` leads every message.
