@@ -9,6 +9,7 @@ import { Command, CommanderError } from 'commander'
 import { isCambiumError, messageOf } from '../errors.js'
 import { evalCommand } from './eval.js'
 import { mergeCommand } from './merge.js'
+import { reportCommand } from './report.js'
 import { trainCommand } from './train.js'
 
 const FAILED = 1
@@ -27,7 +28,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('Teach CLIP new things without losing what it knows')
     .version(version)
     .showHelpAfterError('(add --help for what there is)')
-  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit)])
+  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit), reportCommand(exit)])
     program.addCommand(command.copyInheritedSettings(program))
   for (const command of [program, ...program.commands]) command.exitOverride()
   try {

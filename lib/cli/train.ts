@@ -1,4 +1,5 @@
 /** `cambium train`. */
+import { join } from 'node:path'
 import process from 'node:process'
 import { Command } from 'commander'
 import { formatBytes } from '../train/estimate.js'
@@ -6,7 +7,7 @@ import type { FineTuneEvent, FineTuneOptions, FineTuneReport } from '../train/fi
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
 import { createProgress, formatSeconds, type Progress } from './progress.js'
-import { readNames, readSettings, readTemplates, trainSettings } from './settings.js'
+import { type Baseline, readNames, readSettings, readTemplates, trainSettings } from './settings.js'
 import { resultsTable } from './table.js'
 
 const EXAMPLES = `
@@ -20,7 +21,8 @@ Examples:
 
 DATA is a folder with a folder of images for each class, or a .csv or .jsonl table with columns image and caption or label.
 A file classes.json in it or beside it, {"classes": {folder: name}, "templates": [...]}, names classes and prompts.
-OUT receives checkpoints, adapter/ (or fine-tuned/), merged/ (an ordinary CLIP) and report.json.`
+OUT receives checkpoints, adapter/ (or fine-tuned/), merged/ (an ordinary CLIP), report.html and report.json, the log
+(events.jsonl, and the same for TensorBoard) and predictions.jsonl.`
 
 export function trainCommand(exit: (code: number) => void): Command {
   const command = new Command('train')
@@ -54,6 +56,10 @@ export function trainCommand(exit: (code: number) => void): Command {
       numeric,
     )
     .option('--alphas <list>', 'what is tried on validation, such as 0,0.5,1 (default: 0 to 1 by 0.1)', numbers)
+    .option('--curve <list>', 'α at which every set is measured for the report (default: 0,0.25,0.5,0.75,1)', numbers)
+    .option('--no-curve', 'measure at 0, alpha and 1 alone')
+    .option('--baselines <methods>', 'train these too on the same data, with their own defaults, and compare: full, flyp or both')
+    .option('--no-report', 'write no report.html')
     .option('--val <path>', 'validation set; it chooses alpha')
     .option('--val-fraction <share>', 'share of DATA set apart for it otherwise (default: 0.1; 0: none)', numeric)
     .option('--test <name=path>', 'test set, chooses nothing; repeatable', repeated)
@@ -73,7 +79,8 @@ export function trainCommand(exit: (code: number) => void): Command {
 
 async function run(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(trainSettings, flags)
-  const { json = false, quiet = false, threads, tau, val, valFraction, test, templates, classNames, memoryBudget, ...rest } = settings
+  const { json = false, quiet = false, threads, tau, val, valFraction, test, templates, classNames, memoryBudget, ...others } = settings
+  const { baselines = [], report: wanted = true, ...rest } = others
   const progress = createProgress(quiet)
   const interrupt = onInterrupt((line) => progress.say(line))
   try {
@@ -92,11 +99,15 @@ async function run(flags: Record<string, unknown>): Promise<number> {
       signal: interrupt.signal,
       onEvent: (event) => tell(progress, event),
     }
-    const report = await fineTune(options)
+    const trained = await fineTune(options)
+    const runs = [trained, ...(trained.done ? await runBaselines(options, baselines, progress) : [])]
+    const written = wanted && runs.every(({ done }) => done) ? await reportOf(options.out) : {}
+    const report = { ...trained, files: { ...trained.files, ...written } }
     progress.stop()
     if (json) process.stdout.write(`${JSON.stringify(report)}\n`)
     else process.stdout.write(`${describe(report)}\n`)
-    if (!report.done) return stopped(report.steps)
+    const unfinished = runs.find(({ done }) => !done)
+    if (unfinished) return stopped(unfinished.steps)
     return 0
   } catch (error) {
     progress.stop()
@@ -106,6 +117,33 @@ async function run(flags: Record<string, unknown>): Promise<number> {
     progress.stop()
     interrupt.dispose()
   }
+}
+
+/** Other methods on the same data with their own defaults, in folders of their own; ends at one that is stopped. */
+async function runBaselines(options: FineTuneOptions, methods: readonly Baseline[], progress: Progress): Promise<FineTuneReport[]> {
+  const { fineTune } = await import('../train/fine-tune.js')
+  const own = {
+    lr: undefined,
+    minLr: undefined,
+    weightDecay: undefined,
+    ema: undefined,
+    alpha: undefined,
+    drop: undefined,
+    rank: undefined,
+  }
+  const reports: FineTuneReport[] = []
+  for (const method of methods) {
+    progress.say(`baseline ${method}`)
+    const report = await fineTune({ ...options, ...own, method, out: join(options.out, 'baselines', method) })
+    reports.push(report)
+    if (!report.done) break
+  }
+  return reports
+}
+
+async function reportOf(out: string): Promise<{ report: string }> {
+  const { writeReport } = await import('../report/write-report.js')
+  return { report: (await writeReport(out)).file }
 }
 
 function stopped(step?: number): number {
