@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { Command, CommanderError } from 'commander'
 import { isCambiumError, messageOf } from '../errors.js'
+import { buildCommand } from './build.js'
 import { evalCommand } from './eval.js'
 import { mergeCommand } from './merge.js'
 import { reportCommand } from './report.js'
@@ -28,7 +29,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('Teach CLIP new things without losing what it knows')
     .version(version)
     .showHelpAfterError('(add --help for what there is)')
-  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit), reportCommand(exit)])
+  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit), reportCommand(exit), buildCommand(exit)])
     program.addCommand(command.copyInheritedSettings(program))
   for (const command of [program, ...program.commands]) command.exitOverride()
   try {
