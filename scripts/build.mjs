@@ -15,6 +15,7 @@ const run = (script, args = []) => {
 if (!process.argv.includes('--no-native')) run(join(root, 'scripts/build-native.mjs'))
 rmSync(join(root, 'dist'), { recursive: true, force: true })
 run(require.resolve('typescript/bin/tsc'), ['-p', join(root, 'tsconfig.json')])
+run(join(root, 'scripts/bundle-charts.mjs'))
 chmodSync(join(root, 'dist/cli/main.js'), 0o755)
 // One copy of the code: import and require share the same module instance, so handles can cross between them.
 const names = Object.keys(require(join(root, 'dist/index.js'))).filter((name) => name !== 'default' && name !== '__esModule')
