@@ -5,7 +5,7 @@
 import { copyFile, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setInterval } from 'node:timers'
-import { abortReason } from '../errors.js'
+import { abortReason, CambiumError, messageOf } from '../errors.js'
 import { type MergePlan, native } from '../native.js'
 import type { FilePlan } from './plan.js'
 
@@ -49,7 +49,7 @@ export async function writeFiles(folder: string, plans: readonly FilePlan[], opt
     }
   }
   try {
-    const results = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, () => work().catch((error) => fail(error))))
+    const results = await Promise.allSettled(Array.from({ length: IN_FLIGHT }, () => work().catch(fail)))
     const failed = results.find((result) => result.status === 'rejected')
     if (signal?.aborted) throw abortReason(signal)
     if (failed !== undefined) throw failed.reason
@@ -63,7 +63,8 @@ export async function writeFiles(folder: string, plans: readonly FilePlan[], opt
   function fail(error: unknown): never {
     queue.length = 0
     stop()
-    throw error
+    const code = (error as { code?: unknown }).code
+    throw typeof code === 'string' ? new CambiumError(code, messageOf(error), { cause: error }) : error
   }
 }
 
