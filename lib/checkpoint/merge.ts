@@ -74,5 +74,5 @@ async function fold(clip: Clip, name: string, { w, s }: { w: Float32Array; s: nu
     add: original,
   })
   if (!folded.every(Number.isFinite)) throw new CambiumError('E_MERGE', `${name}: expected a finite result, got NaN or infinity`)
-  clip.weights.set(name, folded)
+  await clip.weights.set(name, folded)
 }

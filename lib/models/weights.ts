@@ -78,11 +78,20 @@ export class Weights {
     this.changed.set(name, data)
   }
 
-  /** Changes the values of an unpacked tensor; the device's copy is rounded to its type. */
-  set(name: string, data: Float32Array): void {
+  /** Changes the values of a canonical tensor; the device's copy is rounded to its type. */
+  async set(canonical: string, data: Float32Array): Promise<void> {
+    const { name, third } = placeOf(canonical)
     const parameter = this.get(name)
-    scope(() => native.copy(cast(Tensor.from(data, parameter.shape), parameter.dtype).id, parameter.id))
-    this.changed.set(name, data)
+    let whole = data
+    if (third !== undefined) {
+      whole = new Float32Array(parameter.count)
+      for (const [i, part] of this.canonical(name).entries()) {
+        const values = part === canonical ? data : await this.floats(part)
+        whole.set(values, i * values.length)
+      }
+    }
+    scope(() => native.copy(cast(Tensor.from(whole, parameter.shape), parameter.dtype).id, parameter.id))
+    this.changed.set(canonical, data)
   }
 
   /** The elements of a canonical tensor as the file has them, in f32. */
