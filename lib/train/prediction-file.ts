@@ -1,12 +1,11 @@
 /**
  * `predictions.jsonl` of a run: what each model said of each image of each set. A line with an object begins a set; the lines
  * with arrays after it are its images: [id, true class, [prediction of each model]], or for retrieval [id, first caption,
- * [rank of each model]], with the image's path as a fourth entry where it is not the set's folder and the id.
+ * [rank of each model]], with the image's path as a fourth entry where it is not the set's folder and the id (empty: no file).
  */
-import { createReadStream } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { createInterface } from 'node:readline'
-import { CambiumError, messageOf } from '../errors.js'
+import { readLines } from '../data/rows.js'
+import { CambiumError, isCambiumError, messageOf } from '../errors.js'
 import { AtomicFile } from '../formats/atomic-file.js'
 import { isJsonObject } from '../formats/json-fields.js'
 import type { EvaluationSet, Predictions } from './evaluate.js'
@@ -69,12 +68,12 @@ function linesOf({ name, data }: EvaluationSet, alphas: readonly number[], predi
   const rows = Array.from(samples, (sample, row) => {
     const { id, label, captions } = data.samples[sample]
     const path = paths[sample]
-    const apart = path !== undefined && (folder === undefined || join(folder, id) !== path)
+    const guessed = folder === undefined ? undefined : join(folder, id)
     return [
       id,
       task === 'classification' ? label : (captions?.[0] ?? ''),
       predictions.map(({ values }) => values[row]),
-      ...(apart ? [path] : []),
+      ...(guessed === path ? [] : [path ?? '']),
     ]
   })
   return [head, ...rows].map((line) => `${JSON.stringify(line)}\n`).join('')
@@ -93,7 +92,7 @@ export async function readPredictions(folder: string): Promise<(PredictedSet & {
   const sets: (PredictedSet & { readonly images: PredictedImage[] })[] = []
   let number = 0
   try {
-    for await (const line of createInterface({ input: createReadStream(path, 'utf8') })) {
+    for await (const line of readLines(path)) {
       number++
       const value: unknown = JSON.parse(line)
       const last = sets.at(-1)
@@ -102,6 +101,7 @@ export async function readPredictions(folder: string): Promise<(PredictedSet & {
       else throw new SyntaxError('another value')
     }
   } catch (error) {
+    if (isCambiumError(error)) throw error
     if (error instanceof SyntaxError)
       throw new CambiumError('E_DATA', `${path}, line ${number}: expected a set or an image, got ${error.message}`)
     const missing = (error as { code?: unknown }).code === 'ENOENT'
@@ -130,5 +130,5 @@ function isImage(value: unknown, { task, classes, alphas }: PredictedSet): value
 
 function imageOf([id, about, values, path]: Row, { folder }: PredictedSet): PredictedImage {
   const image = path ?? (folder === undefined ? undefined : join(folder, id))
-  return { id, ...(typeof about === 'number' ? { label: about } : { caption: about }), values, ...(image === undefined ? {} : { image }) }
+  return { id, ...(typeof about === 'number' ? { label: about } : { caption: about }), values, ...(image ? { image } : {}) }
 }
