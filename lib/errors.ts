@@ -45,12 +45,18 @@ export function fail(code: string, what: string, expected: string, got: unknown)
   throw new CambiumError(code, `${what}: expected ${expected}, got ${describe(got)}`)
 }
 
-function describe(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+/** A value in a message: short, and whole only when that is short. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 200 ? `${value.slice(0, 199)}…` : value)
   if (typeof value === 'bigint') return `${value}`
   if (value === undefined) return 'nothing'
   if (typeof value === 'object' && value !== null) {
-    const text = JSON.stringify(value)
+    let text: string
+    try {
+      text = JSON.stringify(value)
+    } catch {
+      return 'a value of many levels'
+    }
     return text.length > 80 ? `${text.slice(0, 77)}…` : text
   }
   return String(value)

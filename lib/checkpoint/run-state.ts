@@ -20,9 +20,10 @@ const schema = z.object({
   settings: z.record(z.string(), z.unknown()),
   step: z.number().int().min(0),
   steps: z.number().int().min(1),
-  cursor: z.object({ epoch: z.number().int(), position: z.number().int() }),
-  skipped: z.number().int(),
-  tensors: z.string(),
+  cursor: z.object({ epoch: z.number().int().min(0), position: z.number().int().min(0) }),
+  skipped: z.number().int().min(0),
+  /** a file of the same folder */
+  tensors: z.string().regex(/^state-\d+\.safetensors$/),
 })
 
 export type RunState = z.infer<typeof schema>
@@ -52,11 +53,15 @@ export async function writeRunState(
     parameters.map((p) => ({ name: p.name, dtype: 'F32', shape: p.shape, data: async () => new Uint8Array(await native.read(p.id)) })),
   )
   await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, ...state, tensors }, null, 2)}\n`)
+  await keepOnly(folder, tensors)
+}
+
+async function keepOnly(folder: string, tensors: string): Promise<void> {
   for (const name of await readdir(folder))
     if (/^state-\d+\.safetensors$/.test(name) && name !== tensors) await rm(join(folder, name), { force: true })
 }
 
-/** Puts the saved values into the run's tensors. @throws E_RUN when one is missing or of another shape */
+/** Puts the saved values into the run's tensors; states that a kill left beside the one that counts go. @throws E_RUN when one is missing or of another shape */
 export async function loadTensors(folder: string, state: RunState, parameters: readonly Parameter[]): Promise<void> {
   const file = await openSafetensors(join(folder, state.tensors))
   for (const parameter of parameters) {
@@ -69,6 +74,7 @@ export async function loadTensors(folder: string, state: RunState, parameters: r
     const { path, offset, count, dtype, fileSize } = stored
     await native.readTensorInto(parameter.id, { path, offset, count, from: dtype, expectedSize: fileSize })
   }
+  await keepOnly(folder, state.tensors)
 }
 
 /** @throws E_RUN that names the first setting that differs */

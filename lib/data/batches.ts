@@ -3,7 +3,7 @@
  * time. The same seed gives the same batches whatever the timing; it can start anywhere, and each batch says where the next
  * one starts, which is all that a resumed run needs.
  */
-import { abortReason, CambiumError, isCambiumError } from '../errors.js'
+import { abortReason, CambiumError, isCambiumError, messageOf } from '../errors.js'
 import type { TrainCrop } from '../formats/crop.js'
 import type { ImagePreprocessor } from '../formats/preprocessor.js'
 import { native } from '../native.js'
@@ -105,6 +105,7 @@ export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGe
       const complete = ready.length === options.batchSize || (options.dropLast !== true && ready.length > 0)
       const taken = ready
       ready = []
+      if (complete) loader.used(item.epoch)
       if (item.last) loader.endEpoch(item.epoch)
       if (!complete) continue
       fill()
@@ -145,7 +146,7 @@ class Loader {
   readonly #aborted: Promise<never> | undefined
   #onAbort: (() => void) | undefined
   #skipped = 0
-  #good = 0
+  #lastUsed = -1
 
   constructor(
     private readonly dataset: Dataset,
@@ -190,7 +191,20 @@ class Loader {
     const { preprocessor, augment, exif } = this.options
     const { data, width, height } = await this.#cache.load(index, sample.image, { exif })
     const plan = augment === undefined ? preprocessor.plan(width, height) : preprocessor.trainPlan(width, height, draws, augment)
-    return native.preprocessImage(data, width, height, plan)
+    try {
+      return await native.preprocessImage(data, width, height, plan)
+    } catch (error) {
+      // A line of pixels, say, which would become an image of gigabytes.
+      const name = imageName(sample.image)
+      throw new CambiumError(
+        'E_IMAGE',
+        `${name}: expected an image that can be resized, got ${width} x ${height} pixels (${messageOf(error)})`,
+        {
+          cause: error,
+          details: { image: name },
+        },
+      )
+    }
   }
 
   #textOf({ id, captions, label }: Sample, draws: () => number): string | undefined {
@@ -207,9 +221,7 @@ class Loader {
   async settle(item: Item): Promise<Float32Array | undefined> {
     if (this.options.signal?.aborted) throw abortReason(this.options.signal)
     try {
-      const pixels = await (this.#aborted === undefined ? item.pixels : Promise.race([item.pixels, this.#aborted]))
-      this.#good += 1
-      return pixels
+      return await (this.#aborted === undefined ? item.pixels : Promise.race([item.pixels, this.#aborted]))
     } catch (error) {
       const skip = this.options.skipBroken ?? this.dataset.skipBroken
       if (!skip || !isCambiumError(error) || error.code !== 'E_IMAGE') throw error
@@ -219,13 +231,19 @@ class Loader {
     }
   }
 
-  /** An epoch without one good image would repeat for ever. */
+  /** A batch of this epoch was made. */
+  used(epoch: number): void {
+    this.#lastUsed = epoch
+  }
+
+  /** An epoch without one batch would repeat for ever. */
   endEpoch(epoch: number): void {
     const { position = 0, epoch: first = 0 } = this.options.start ?? {}
-    if (this.#good === 0 && (position === 0 || epoch > first)) {
+    if (this.#lastUsed !== epoch && (position === 0 || epoch > first)) {
+      const wanted = this.options.dropLast === true ? `a batch of ${this.options.batchSize} images` : 'at least one image'
       throw new CambiumError(
         'E_DATA',
-        `batches: expected at least one image that can be decoded, got none in epoch ${epoch} (first: ${imageName(this.dataset.samples[0].image)})`,
+        `batches: expected ${wanted} that can be decoded, got none in epoch ${epoch} (first: ${imageName(this.dataset.samples[0].image)})`,
       )
     }
   }

@@ -3,7 +3,7 @@
  * palettes are looked up, alpha is dropped without compositing, CMYK becomes RGB by Pillow's formula, 16-bit grey is cut at
  * 255 (that is what Pillow does with mode I;16), 16-bit colour keeps its high byte, and EXIF rotation is ignored unless asked for.
  */
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import type sharpModule from 'sharp'
 import { CambiumError, messageOf } from '../errors.js'
 import { imageKind } from './image-kind.js'
@@ -25,6 +25,10 @@ export interface DecodeOptions {
 
 type Sharp = typeof sharpModule
 
+/** Pillow's limit too: above it a small file is taken for a decompression bomb. */
+const MOST_PIXELS = 178_956_970
+const MOST_BYTES = 1_000_000_000
+
 /** Loaded on first use: a program that trains on pixels of its own needs no decoder. */
 async function loadSharp(): Promise<Sharp> {
   const module = await import('sharp')
@@ -38,7 +42,7 @@ export function imageName(source: ImageSource): string {
 /** Decodes one image. Throws E_IMAGE with the file's name for what cannot be read or is broken, also when cut short. */
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<RgbImage> {
   try {
-    const bytes = typeof source === 'string' ? await readFile(source) : source.bytes
+    const bytes = typeof source === 'string' ? await readImage(source) : source.bytes
     return await decode(bytes, options.exif === true, await loadSharp())
   } catch (error) {
     throw new CambiumError('E_IMAGE', `${imageName(source)}: expected an image, got ${messageOf(error)}`, {
@@ -48,9 +52,17 @@ export async function decodeImage(source: ImageSource, options: DecodeOptions = 
   }
 }
 
+/** A device or a pipe of that name would never end. */
+async function readImage(path: string): Promise<Uint8Array> {
+  const info = await stat(path)
+  if (!info.isFile()) throw new Error('something that is no file')
+  if (info.size > MOST_BYTES) throw new Error(`a file of ${info.size} bytes`)
+  return readFile(path)
+}
+
 async function decode(bytes: Uint8Array, exif: boolean, sharp: Sharp): Promise<RgbImage> {
   // 'error' also fails on files that end early, where 'warning' would fail on harmless oddities that Pillow reads too.
-  const opened = sharp(bytes, { ignoreIcc: true, failOn: 'error', autoOrient: exif })
+  const opened = sharp(bytes, { ignoreIcc: true, failOn: 'error', autoOrient: exif, limitInputPixels: MOST_PIXELS })
   if (imageKind(bytes) === 'plain') return toRgb(opened)
   const { space, depth, hasAlpha } = await opened.metadata()
   if (space === 'cmyk') return cmykToRgb(opened)

@@ -1,6 +1,6 @@
 /** A table of (image, caption, optional label). Rows that name one image are one sample with several captions. */
 import { dirname, isAbsolute, join } from 'node:path'
-import { CambiumError } from '../errors.js'
+import { CambiumError, describe } from '../errors.js'
 import type { JsonObject } from '../formats/json-fields.js'
 import { Dataset, type DatasetOptions, type Sample } from './dataset.js'
 import { readRows } from './rows.js'
@@ -56,7 +56,7 @@ function addRow(
 ): void {
   const id = fields[columns.image]
   if (typeof id !== 'string' || id === '')
-    throw new CambiumError('E_DATA', `${where}: expected a path in column ${columns.image}, got ${JSON.stringify(id) ?? 'none'}`)
+    throw new CambiumError('E_DATA', `${where}: expected a path in column ${columns.image}, got ${describe(id)}`)
   const captions = captionsOf(fields[columns.caption], `${where}: ${columns.caption}`)
   const label = labelOf(fields[columns.label], `${where}: ${columns.label}`)
   if (captions.length === 0 && label === undefined)
@@ -77,13 +77,13 @@ function captionsOf(value: unknown, where: string): string[] {
   if (value === undefined || value === null || value === '') return []
   const list = Array.isArray(value) ? value : [value]
   if (list.every((entry): entry is string => typeof entry === 'string' && entry !== '')) return [...list]
-  throw new CambiumError('E_DATA', `${where}: expected a string or a list of strings, got ${JSON.stringify(value)}`)
+  throw new CambiumError('E_DATA', `${where}: expected a string or a list of strings, got ${describe(value)}`)
 }
 
 function labelOf(value: unknown, where: string): string | undefined {
   if (value === undefined || value === null || value === '') return undefined
   if (typeof value === 'string' || Number.isInteger(value)) return String(value)
-  throw new CambiumError('E_DATA', `${where}: expected the name or number of a class, got ${JSON.stringify(value)}`)
+  throw new CambiumError('E_DATA', `${where}: expected the name or number of a class, got ${describe(value)}`)
 }
 
 /** Numbers in their own order, names by code point. */

@@ -1,9 +1,11 @@
 /** Rows of a table on disk, one at a time: CSV and TSV with a header line, or JSON Lines. */
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { parse } from 'csv-parse'
 import { CambiumError, messageOf } from '../errors.js'
 import { isJsonObject, type JsonObject } from '../formats/json-fields.js'
+
+/** Of one line or row: what is longer is no table. */
+const MOST_CHARACTERS = 16_000_000
 
 /** A row with the number of its line, for errors. */
 export interface Row {
@@ -31,7 +33,15 @@ export async function* readRows(path: string): AsyncGenerator<Row> {
 
 async function* readDelimited(path: string, delimiter: string): AsyncGenerator<Row> {
   const source = createReadStream(path)
-  const parser = parse({ delimiter, columns: true, bom: true, skip_empty_lines: true, trim: true, info: true })
+  const parser = parse({
+    delimiter,
+    columns: true,
+    bom: true,
+    skip_empty_lines: true,
+    trim: true,
+    info: true,
+    max_record_size: MOST_CHARACTERS,
+  })
   source.on('error', (error) => parser.destroy(error))
   source.pipe(parser)
   for await (const { record, info } of parser as AsyncIterable<{ record: JsonObject; info: { lines: number } }>) {
@@ -41,18 +51,25 @@ async function* readDelimited(path: string, delimiter: string): AsyncGenerator<R
 
 async function* readJsonLines(path: string): AsyncGenerator<Row> {
   let line = 0
-  const source = createReadStream(path, 'utf8')
-  const failed = new Promise<never>((_, rejectWith) => source.once('error', rejectWith))
-  failed.catch(() => undefined)
-  const lines = createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]()
-  for (;;) {
-    // A stream that fails would otherwise look like an empty file.
-    const next = await Promise.race([lines.next(), failed])
-    if (next.done) return
+  for await (const text of readLines(path)) {
     line += 1
-    const text = line === 1 ? next.value.replace(/^\uFEFF/, '') : next.value
-    if (text.trim() !== '') yield { line, fields: parseLine(text, path, line) }
+    if (text.trim() !== '') yield { line, fields: parseLine(line === 1 ? text.replace(/^\uFEFF/, '') : text, path, line) }
   }
+}
+
+/** The lines of a text file, without their ends. Throws the file system's errors, and E_DATA for a line without end. */
+export async function* readLines(path: string): AsyncGenerator<string> {
+  let rest = ''
+  let line = 1
+  for await (const chunk of createReadStream(path, 'utf8') as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() ?? ''
+    line += lines.length
+    if (rest.length > MOST_CHARACTERS)
+      throw new CambiumError('E_DATA', `${path}:${line}: expected a line of at most ${MOST_CHARACTERS} characters, got more`)
+    for (const text of lines) yield text.replace(/\r$/, '')
+  }
+  if (rest !== '') yield rest
 }
 
 function parseLine(text: string, path: string, line: number): JsonObject {

@@ -48,6 +48,9 @@ export function visionTokens(vision: Pick<ClipVisionConfig, 'imageSize' | 'patch
   return Math.floor(vision.imageSize / vision.patchSize) ** 2 + 1
 }
 
+/** More layers than any tower has; without a limit, names of missing tensors would fill the memory. */
+const MOST_LAYERS = 1000
+
 const TOWER = { layer_norm_eps: 1e-5, hidden_act: 'quick_gelu', num_hidden_layers: 12 } as const
 const TEXT: JsonObject = {
   ...TOWER,
@@ -129,13 +132,15 @@ function parseTower(fields: Fields, where: string): TowerConfig {
   const numAttentionHeads = fields.integer('num_attention_heads', 0)
   if (hiddenSize % numAttentionHeads !== 0)
     fail('E_CONFIG', `${where}hidden_size`, `a multiple of num_attention_heads ${numAttentionHeads}`, hiddenSize)
+  const numHiddenLayers = fields.integer('num_hidden_layers', 0)
+  if (numHiddenLayers > MOST_LAYERS) fail('E_CONFIG', `${where}num_hidden_layers`, `at most ${MOST_LAYERS}`, numHiddenLayers)
   const layerNormEps = fields.number('layer_norm_eps', 0)
   if (layerNormEps <= 0) fail('E_CONFIG', `${where}layer_norm_eps`, 'a positive number', layerNormEps)
   return {
     hiddenSize,
     numAttentionHeads,
     intermediateSize: fields.integer('intermediate_size', 0),
-    numHiddenLayers: fields.integer('num_hidden_layers', 0),
+    numHiddenLayers,
     hiddenAct: parseHiddenAct(fields.get('hidden_act'), `${where}hidden_act`),
     layerNormEps,
   }

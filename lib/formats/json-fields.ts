@@ -1,8 +1,12 @@
 /** Reading typed fields from a model's JSON files, with errors that name the file and the field. */
-import { readFile } from 'node:fs/promises'
-import { CambiumError, fail, messageOf } from '../errors.js'
+import { readFile, stat } from 'node:fs/promises'
+import { CambiumError, fail, isCambiumError, messageOf } from '../errors.js'
 
 export type JsonObject = Readonly<Record<string, unknown>>
+
+/** Larger than any tokenizer, deeper than any configuration: what is above was made to fill memory or stack. */
+const MOST_BYTES = 100_000_000
+const MOST_LEVELS = 64
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -12,8 +16,12 @@ export function isJsonObject(value: unknown): value is JsonObject {
 export async function readJsonObject(path: string): Promise<JsonObject | undefined> {
   let text: string
   try {
+    const info = await stat(path)
+    if (!info.isFile() || info.size > MOST_BYTES)
+      fail('E_CONFIG', path, `a file of at most ${MOST_BYTES} bytes`, info.isFile() ? info.size : 'something else')
     text = await readFile(path, 'utf8')
   } catch (error) {
+    if (isCambiumError(error)) throw error
     if ((error as { code?: unknown }).code === 'ENOENT') return undefined
     throw new CambiumError('E_IO', `${path}: ${messageOf(error)}`, { cause: error })
   }
@@ -21,6 +29,7 @@ export async function readJsonObject(path: string): Promise<JsonObject | undefin
 }
 
 export function parseJsonObject(text: string, what: string): JsonObject {
+  if (isDeeper(text, MOST_LEVELS)) throw new CambiumError('E_CONFIG', `${what}: expected at most ${MOST_LEVELS} levels of JSON, got more`)
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -29,6 +38,17 @@ export function parseJsonObject(text: string, what: string): JsonObject {
   }
   if (!isJsonObject(value)) throw new CambiumError('E_CONFIG', `${what}: expected an object, got another value`)
   return value
+}
+
+/** Whether lists and objects lie in each other more than `most` deep; strings are skipped. */
+function isDeeper(text: string, most: number): boolean {
+  let depth = 0
+  for (const [token] of text.matchAll(/[[{\]}]|"(?:[^"\\]|\\[\s\S])*"?/g)) {
+    if (token === '[' || token === '{') depth++
+    else if (token === ']' || token === '}') depth--
+    if (depth > most) return true
+  }
+  return false
 }
 
 /** Typed access to the fields of one object; `where` leads in error messages. null counts as absent, as in Python's files. */

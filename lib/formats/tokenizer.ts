@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
 import { clipTokenizerJson, END_OF_TEXT, START_OF_TEXT } from './clip-bpe.js'
 import { isJsonObject, type JsonObject, readJsonObject } from './json-fields.js'
+import { checkPatterns } from './tokenizer-patterns.js'
 
 /** The part of `@huggingface/tokenizers` used here. */
 interface Engine {
@@ -50,6 +51,7 @@ export class ClipTokenizer {
 
   /** From the contents of tokenizer.json and tokenizer_config.json. */
   static async fromJson(tokenizer: JsonObject, config: JsonObject = {}): Promise<ClipTokenizer> {
+    checkPatterns(tokenizer)
     const { Tokenizer } = await import('@huggingface/tokenizers')
     let engine: Engine
     try {
@@ -60,7 +62,8 @@ export class ClipTokenizer {
     const id = (name: string, standard: string) => {
       const token = contentOf(config[name]) ?? standard
       const found = engine.token_to_id(token)
-      if (found === undefined) throw new CambiumError('E_TOKENIZER', `tokenizer: expected an id for ${name} ${token}, got none`)
+      if (found === undefined || !Number.isSafeInteger(found))
+        throw new CambiumError('E_TOKENIZER', `tokenizer: expected an id for ${name} ${token}, got none`)
       return found
     }
     return new ClipTokenizer(engine, id('bos_token', START_OF_TEXT), id('eos_token', END_OF_TEXT))
@@ -82,6 +85,12 @@ export class ClipTokenizer {
     if (limit < 2) throw new CambiumError('E_OPTION', `maxLength: expected at least 2 tokens, got ${limit}`)
     return texts.map((text) => {
       const { ids } = this.engine.encode(text, { add_special_tokens: false })
+      const wrong = ids.findIndex((id) => !(Number.isSafeInteger(id) && id >= 0))
+      if (wrong >= 0)
+        throw new CambiumError(
+          'E_TOKENIZER',
+          `tokenizer: expected ids that are whole numbers, got ${ids[wrong]} in ${JSON.stringify(text.slice(0, 60))}`,
+        )
       if (ids.length + 2 > limit) {
         if (options.truncate === false) {
           throw new CambiumError(

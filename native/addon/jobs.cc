@@ -1,6 +1,8 @@
 // Work on files and images, off the JavaScript thread: on Node's worker pool, except for reads into a tensor, which
 // take their turn in the stream because the tensor's memory is stream-ordered.
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "addon/job.h"
 #include "io/preprocess.h"
@@ -53,7 +55,11 @@ template <class T>
 void numbers(Environment& e, const Napi::Object& o, const char* key, T* out, uint32_t count) {
   const auto list = From<std::vector<double>>::get(e, o.Get(key));
   if (list.size() != count) fail("E_ARGUMENT", "%s: expected %u numbers, got %zu", key, count, list.size());
-  for (uint32_t i = 0; i < count; ++i) out[i] = static_cast<T>(list[i]);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (std::is_integral<T>::value && !(list[i] >= std::numeric_limits<T>::lowest() && list[i] <= std::numeric_limits<T>::max()))
+      fail("E_ARGUMENT", "%s: expected whole numbers of 32 bits, got %g", key, list[i]);
+    out[i] = static_cast<T>(list[i]);
+  }
 }
 
 Resample resample(Environment& e, const Napi::Object& o) {
@@ -89,7 +95,7 @@ Napi::Value preprocess_image(Environment& e, const Info& info) {
   if (has(o, "rescale")) plan.rescale = field<double>(e, o, "rescale");
   numbers(e, o, "mean", plan.mean, 3), numbers(e, o, "std", plan.std, 3);
   const int64_t height = preprocess_height(plan), width = preprocess_width(plan);
-  if (height < 1 || width < 1 || height > 16384 || width > 16384) fail("E_SHAPE", "preprocessImage: expected a result of 1 to 16384 pixels a side, got %lld x %lld", static_cast<long long>(width), static_cast<long long>(height));
+  if (height < 1 || width < 1 || height > 8192 || width > 8192) fail("E_SHAPE", "preprocessImage: expected a result of 1 to 8192 pixels a side, got %lld x %lld", static_cast<long long>(width), static_cast<long long>(height));
   auto out = std::make_shared<std::vector<float>>(static_cast<size_t>(3 * height * width));
   return Job::start(
       info.Env(), [in, plan, out] { return preprocess_rgb(in.bytes.data, in.width, in.height, plan, out->data()); },

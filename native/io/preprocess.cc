@@ -8,6 +8,9 @@ namespace cambium {
 
 namespace {
 
+constexpr int kMostSide = 65535;
+constexpr int64_t kMostPixels = 178956970;  // as of a decoded image: Pillow's limit
+
 IoStatus check(int width, int height, const PreprocessPlan& plan) {
   if (width <= 0 || height <= 0)
     return IoStatus::error("E_SHAPE", "preprocess: expected an image of at least one pixel");
@@ -17,8 +20,16 @@ IoStatus check(int width, int height, const PreprocessPlan& plan) {
     return IoStatus::error("E_SHAPE", "preprocess: expected a box inside the image of " + std::to_string(width) +
                                           " x " + std::to_string(height) + " pixels");
   }
-  if (plan.has_crop &&
-      (plan.crop.width <= 0 || plan.crop.height <= 0 || plan.crop.width > 65535 || plan.crop.height > 65535)) {
+  // Before anything of that size is taken: a line of pixels, enlarged to a short side, has no end.
+  if (plan.resize_width <= 0 || plan.resize_height <= 0 || plan.resize_width > kMostSide ||
+      plan.resize_height > kMostSide || static_cast<int64_t>(plan.resize_width) * plan.resize_height > kMostPixels) {
+    return IoStatus::error("E_SHAPE", "preprocess: expected a size of 1 to 65535 pixels a side and " +
+                                          std::to_string(kMostPixels) + " in all, got " +
+                                          std::to_string(plan.resize_width) + " x " +
+                                          std::to_string(plan.resize_height));
+  }
+  if (plan.has_crop && (plan.crop.width <= 0 || plan.crop.height <= 0 || plan.crop.width > kMostSide ||
+                        plan.crop.height > kMostSide)) {
     return IoStatus::error("E_SHAPE", "preprocess: expected a crop of 1 to 65535 pixels a side");
   }
   return {};
@@ -73,8 +84,6 @@ IoStatus preprocess_rgb_u8(const uint8_t* rgb, int width, int height, const Prep
             stride};
   }
   try {
-    if (plan.resize_width <= 0 || plan.resize_height <= 0)
-      return IoStatus::error("E_SHAPE", "preprocess: expected a size");
     std::vector<uint8_t> resized(static_cast<size_t>(plan.resize_width) * plan.resize_height * 3);
     status = resize_rgb(view, nullptr, plan.resample, plan.resize_width, plan.resize_height, resized.data());
     if (!status.ok()) return status;
