@@ -1,5 +1,9 @@
 // The public API and nothing else.
+export { AdapterSet, type AdapterStatus, type LoadAdapterOptions } from './adapters/adapter-set.js'
+export type { Combination } from './adapters/combine.js'
+export type { MixedBatch } from './adapters/mixed-batch.js'
 export { type AdapterInfo, loadAdapter, saveAdapter } from './checkpoint/adapter-file.js'
+export { type LoadedLora, loadLora, type SaveLoraOptions, saveLora } from './checkpoint/lora-file.js'
 export { type MergeOptions, merge } from './checkpoint/merge.js'
 export { batches } from './data/batches.js'
 export { Dataset, type DatasetOptions, type Sample } from './data/dataset.js'
@@ -26,11 +30,20 @@ export type { ProtocolDataset, ProtocolEvent, ProtocolMethod, ProtocolOptions } 
 export { type ProtocolReport, runProtocol } from './protocols/run-protocol.js'
 export { type ReportOptions, type WrittenReport, writeReport } from './report/write-report.js'
 export { backward, noGradient, Parameter, recompute, scope, step, synchronize, Tensor } from './tensor.js'
-export { type Classification, type ClassifyOptions, classify } from './train/classify.js'
+export {
+  type Classification,
+  type Classified,
+  type ClassifyOptions,
+  type ClassifyStreamOptions,
+  classify,
+  classifyStream,
+  type Guess,
+} from './train/classify.js'
 export { availableMemory, estimateTraining, requireMemory } from './train/estimate.js'
 export { type EvaluateOptions, type Evaluation, type EvaluationSet, evaluate } from './train/evaluate.js'
 export { evaluateModel, type ModelEvaluation } from './train/evaluate-model.js'
 export type { TrainEvent } from './train/events.js'
+export { type Encoded, encodeStream, type StreamItem, type StreamOptions } from './train/feature-stream.js'
 export { classHead, DecodedImages, encodeImages, encodeTexts, FeatureCache } from './train/features.js'
 export { type FineTuneEvent, type FineTuneOptions, type FineTuneReport, fineTune } from './train/fine-tune.js'
 export { harmonicMean } from './train/metrics.js'

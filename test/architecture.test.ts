@@ -15,7 +15,7 @@ const STAGES = [
   ['injection', 'nn', 'models'],
   ['methods', 'objectives', 'optim'],
   ['checkpoint'],
-  ['merge'],
+  ['merge', 'adapters'],
   ['train'],
   ['protocols', 'report'],
   ['cli', 'index'],

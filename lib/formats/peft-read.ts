@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { finishFolder } from './atomic-folder.js'
 import { isReadableDtype } from './dtype.js'
 import { readJsonObject } from './json-fields.js'
 import { nearestName } from './nearest-name.js'
@@ -24,6 +25,7 @@ export const PEFT_BASE = 'cambium_base.json'
  */
 export async function openPeftAdapter(folder: string, options: { name?: string } = {}): Promise<PeftAdapter> {
   const home = await adapterFolder(folder, options.name)
+  await finishFolder(home)
   const path = join(home, PEFT_CONFIG)
   const raw = await readJsonObject(path)
   if (raw === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file`)
@@ -43,6 +45,7 @@ export async function openPeftAdapter(folder: string, options: { name?: string }
 }
 
 async function adapterFolder(folder: string, name: string | undefined): Promise<string> {
+  await finishFolder(folder)
   if (name !== undefined) {
     if (!/^[^/\\]+$/.test(name) || name === '..' || name === '.')
       throw new CambiumError('E_OPTION', `name: expected the name of an adapter, got ${JSON.stringify(name)}`)
