@@ -39,7 +39,10 @@ export const fewShot: Protocol = {
       columns: tasks
         .filter(({ dataset }) => dataset === name)
         .flatMap((task) => {
-          const test = { head: `${task.shots} shots`, value: (row: Parameters<typeof meanOf>[0]) => percents(row.scores(task, name)) }
+          const test = {
+            head: task.shots === 1 ? '1 shot' : `${task.shots} shots`,
+            value: (row: Parameters<typeof meanOf>[0]) => percents(row.scores(task, name)),
+          }
           const others = ood.map((set) => ({
             head: `${set.name} (${task.shots})`,
             value: (row: Parameters<typeof meanOf>[0]) => percents(row.scores(task, set.name)),

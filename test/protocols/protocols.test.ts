@@ -55,7 +55,7 @@ test('few-shot: every method, seed and number of shots, the rate chosen once and
   expect(second).toMatchObject({ rate: first.rate, rates: [{ rate: first.rate }] })
   const [{ title, rows }] = report.tables
   expect(title).toBe('colours')
-  expect(rows[0]).toEqual(['%', '1 shots', 'others (1)', '2 shots', 'others (2)'])
+  expect(rows[0]).toEqual(['%', '1 shot', 'others (1)', '2 shots', 'others (2)'])
   expect(rows.map(([name]) => name).slice(1)).toEqual(['zero-shot', 'adapter', 'full, α 1', 'full, α on validation'])
   const values = [first, second].map(({ points }) => 100 * points[0].measures.colours)
   const mean = (values[0] + values[1]) / 2
