@@ -5,7 +5,6 @@ import type { ModelEvaluation } from '../train/evaluate-model.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
 import { createProgress } from './progress.js'
-import { runProtocolCommand } from './protocol.js'
 import { evalSettings, readNames, readSettings, readTemplates } from './settings.js'
 import { resultsTable } from './table.js'
 
@@ -42,7 +41,7 @@ export function evalCommand(exit: (code: number) => void): Command {
     .addHelpText('after', EXAMPLES)
     .action(async () => {
       const flags = givenFlags(command)
-      exit(await (flags.protocol === undefined ? run(flags) : runProtocolCommand(flags)))
+      exit(await (flags.protocol === undefined ? run(flags) : (await import('./protocol.js')).runProtocolCommand(flags)))
     })
 }
 

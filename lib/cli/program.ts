@@ -8,10 +8,27 @@ import process from 'node:process'
 import { Command, CommanderError } from 'commander'
 import { isCambiumError, messageOf } from '../errors.js'
 import { buildCommand } from './build.js'
+import { classifyCommand } from './classify.js'
+import { doctorCommand } from './doctor.js'
+import { embedCommand } from './embed.js'
 import { evalCommand } from './eval.js'
+import { inspectCommand } from './inspect.js'
 import { mergeCommand } from './merge.js'
 import { reportCommand } from './report.js'
 import { trainCommand } from './train.js'
+
+/** In the order of --help. */
+const COMMANDS: readonly ((exit: (code: number) => void) => Command)[] = [
+  trainCommand,
+  evalCommand,
+  mergeCommand,
+  reportCommand,
+  classifyCommand,
+  embedCommand,
+  inspectCommand,
+  doctorCommand,
+  buildCommand,
+]
 
 const FAILED = 1
 const MISUSED = 2
@@ -29,8 +46,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('Teach CLIP new things without losing what it knows')
     .version(version)
     .showHelpAfterError('(add --help for what there is)')
-  for (const command of [trainCommand(exit), evalCommand(exit), mergeCommand(exit), reportCommand(exit), buildCommand(exit)])
-    program.addCommand(command.copyInheritedSettings(program))
+  for (const create of COMMANDS) program.addCommand(create(exit).copyInheritedSettings(program))
   for (const command of [program, ...program.commands]) command.exitOverride()
   try {
     if (argv.length === 0) program.help({ error: true })

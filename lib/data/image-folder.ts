@@ -14,6 +14,9 @@ export interface ImageFolderOptions extends Omit<DatasetOptions, 'classNames'> {
 
 const EXTENSIONS = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.avif', '.bmp', '.ppm', '.pgm', '.svg'])
 
+/** Whether a file is taken for an image by its name. */
+export const isImageName = (name: string): boolean => EXTENSIONS.has(extname(name).toLowerCase())
+
 export class ImageFolder extends Dataset {
   private constructor(
     samples: readonly Sample[],
@@ -54,7 +57,7 @@ async function imagesBelow(root: string, folder: string): Promise<string[]> {
     if (entry.name.startsWith('.')) continue
     const id = `${folder}/${entry.name}`
     if (entry.isDirectory()) found.push(...(await imagesBelow(root, id)))
-    else if (EXTENSIONS.has(extname(entry.name).toLowerCase())) found.push(id)
+    else if (isImageName(entry.name)) found.push(id)
   }
   return found
 }

@@ -1,8 +1,10 @@
-// Zero-shot classification of a few images (Radford et al. 2021): the call that programs make.
+// Zero-shot classification (Radford et al. 2021) of a few images, or of a stream of them.
 import { Dataset } from '../data/dataset.js'
 import { type ImageSource, imageName } from '../data/decode.js'
+import { CambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
+import { encodeStream, type StreamItem, type StreamOptions } from './feature-stream.js'
 import { classHead, DEFAULT_TEMPLATES, encodeImages, similarities } from './features.js'
 
 export interface ClassifyOptions {
@@ -42,6 +44,64 @@ export async function classify(
     for (let row = 0; row < rows; row++) out.push(softmax(scores.subarray(row * labels.length, (row + 1) * labels.length), scale, labels))
   })
   return out
+}
+
+export interface Guess {
+  readonly label: string
+  readonly probability: number
+}
+
+export interface Classified<T> {
+  readonly item: T
+  /** the most likely labels, best first; absent with an error */
+  readonly top?: readonly Guess[]
+  readonly error?: CambiumError
+}
+
+export interface ClassifyStreamOptions extends StreamOptions {
+  templates?: readonly string[]
+  /** labels told of each image; default 5 */
+  top?: number
+}
+
+/**
+ * The same for any number of images, batch by batch, with those that cannot be decoded in their places.
+ * @throws E_DATA without labels, E_TEMPLATE, E_OPTION; what encodeStream throws
+ */
+export async function* classifyStream<T extends StreamItem>(
+  clip: Clip,
+  items: AsyncIterable<T> | Iterable<T>,
+  labels: readonly string[],
+  options: ClassifyStreamOptions = {},
+): AsyncGenerator<Classified<T>[], void, undefined> {
+  const { templates = DEFAULT_TEMPLATES, top = 5, ...rest } = options
+  if (!Number.isInteger(top) || top < 1) throw new CambiumError('E_OPTION', `top: expected a positive integer, got ${top}`)
+  const head = await classHead(clip, labels, templates, rest.injection, { batch: rest.batch, signal: rest.signal })
+  const width = clip.config.projectionDim
+  const scale = Math.exp(await clip.logitScale.item())
+  for await (const encoded of encodeStream(clip, items, { ...rest, normalize: true })) {
+    const features = encoded.flatMap(({ feature }) => feature ?? [])
+    const queries = new Float32Array(features.length * width)
+    for (const [row, feature] of features.entries()) queries.set(feature, row * width)
+    const guesses: Guess[][] = []
+    await similarities(queries, head, width, (scores, _, rows) => {
+      for (let row = 0; row < rows; row++)
+        guesses.push(
+          best(softmax(scores.subarray(row * labels.length, (row + 1) * labels.length), scale, labels).probabilities, labels, top),
+        )
+    })
+    let row = 0
+    yield encoded.map(({ item, error }) => {
+      if (error !== undefined) return { item, error }
+      row += 1
+      return { item, top: guesses[row - 1] }
+    })
+  }
+}
+
+function best(probabilities: Float32Array, labels: readonly string[], count: number): Guess[] {
+  const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a] || a - b)
+  return order.slice(0, count).map((i) => ({ label: labels[i], probability: Number(probabilities[i].toPrecision(7)) }))
 }
 
 function softmax(cosines: Float32Array, scale: number, labels: readonly string[]): Classification {

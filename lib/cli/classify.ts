@@ -1,0 +1,65 @@
+/** `cambium classify`. */
+import { stat } from 'node:fs/promises'
+import { Command } from 'commander'
+import { z } from 'zod'
+import { readClassFile } from '../data/open-dataset.js'
+import { givenFlags, numeric, repeated } from './flags.js'
+import { common, readSettings, readTemplates, UsageError } from './settings.js'
+import { addStreamFlags, runStream, streamSettings } from './stream-command.js'
+
+const EXAMPLES = `
+Examples:
+  cambium classify --model clip-vit-base-patch16 --labels 'cat,dog,neither' photos
+  cambium classify --model runs/photos/merged --labels classes.json --top 1 'new/*.jpg' --out new.jsonl
+  find / -name '*.jpg' | cambium classify --model clip-vit-base-patch16 --labels cat,dog --templates 'a drawing of a {}.'
+
+Inputs are images, folders and patterns (* ? **), or lines of standard input: paths, or JSON objects with "image" and any "id".
+Each gives one line, {"image": …, "label": …, "top": [{"label": …, "probability": …}, …]}, in their order; one that cannot be
+read gives {"image": …, "error": {…}} and is counted. Probabilities add up to one over the labels: the most likely of them, not
+how sure it is that any of them is there.`
+
+const settings = z.strictObject({
+  ...streamSettings,
+  labels: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  templates: common.templates,
+  top: z.number().int().positive().optional(),
+})
+
+export function classifyCommand(exit: (code: number) => void): Command {
+  const command = new Command('classify')
+    .description('The most likely of your labels for each image, zero-shot or with an adapter, as JSON Lines')
+    .argument('[images...]', 'images, folders or patterns (default: lines of standard input)')
+    .option('--labels <list|file>', 'labels with commas between them, or a file of them (JSON, or one a line)')
+    .option('--templates <text|file>', 'prompt with {} for the label, or a file of them (default: a photo of a {}.); repeatable', repeated)
+    .option('--top <k>', 'labels told of each image (default: 5)', numeric)
+  return addStreamFlags(command)
+    .addHelpText('after', EXAMPLES)
+    .action(async () => exit(await run(command.args, givenFlags(command))))
+}
+
+async function run(names: readonly string[], flags: Record<string, unknown>): Promise<number> {
+  const { labels: given, templates: asked, top, ...rest } = await readSettings(settings, flags)
+  const { labels, templates: own } = await readLabels(given)
+  const templates = (await readTemplates(asked)) ?? own
+  const { batch, exif } = rest
+  return runStream(rest, names, false, async function* ({ clip, injection }, inputs, signal) {
+    const { classifyStream } = await import('../train/classify.js')
+    for await (const classified of classifyStream(clip, inputs, labels, { batch, exif, injection, templates, top, signal }))
+      yield classified.map(({ item, top: guesses, error }) => ({ item, error, result: { label: guesses?.[0].label, top: guesses } }))
+  })
+}
+
+/** A file's names, with the templates that stand beside them; or the text cut at its commas. */
+async function readLabels(given: string | readonly string[]): Promise<{ labels: readonly string[]; templates?: readonly string[] }> {
+  if (typeof given !== 'string') return { labels: given }
+  if ((await stat(given).catch(() => undefined))?.isFile()) {
+    const { classNames, templates } = await readClassFile(given)
+    const labels = Array.isArray(classNames) ? classNames : Object.values(classNames ?? {})
+    if (labels.length === 0) throw new UsageError(`--labels ${given}: expected a file with labels, got none in it`)
+    return { labels, templates }
+  }
+  const labels = given.split(',').map((label) => label.trim())
+  if (labels.some((label) => label === ''))
+    throw new UsageError(`--labels: expected labels with commas between them, got ${JSON.stringify(given)}`)
+  return { labels }
+}
