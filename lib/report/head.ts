@@ -28,7 +28,7 @@ function answer({ report, log }: Run, { learned, kept }: Verdict): Markup {
   }
   if (learned.length === 0 && kept.length === 0) return html`Trained for ${count(report.steps)} steps; no set to measure on`
   const gain = learned.length > 0 && amount(meanChange(learned), 'Learned', 'Lost', 'Learned nothing measurable')
-  const hold = kept.length > 0 && amount(meanChange(kept), 'gained', 'lost', 'kept all')
+  const hold = kept.length > 0 && amount(meanChange(kept), 'gained', 'lost', 'lost nothing measurable')
   if (!gain) return html`Out of distribution: ${hold}`
   return html`${gain} on ${setNames(learned)}${hold && html`, <span class="second">${hold} out of distribution</span>`}`
 }

@@ -108,7 +108,7 @@ export async function readRun(folder: string, { predictions = true } = {}): Prom
     ...(state ? { state } : {}),
     ...(log ? { log } : {}),
     predictions: images ?? [],
-    problems: problems.map((problem) => problem.replaceAll(`${folder}/`, '')),
+    problems: problems.map((problem) => problem.replaceAll(`${folder}/`, '').replace(/\s+/g, ' ')),
   }
 }
 

@@ -84,7 +84,7 @@ export function writeRun(folder: string, sketch: Sketch = {}): string {
   const cursor = { epoch: 1, position: 0 }
   writeFileSync(
     join(folder, 'run.json'),
-    JSON.stringify({ ...state, step: steps, steps, cursor, skipped: 0, tensors: 'state.safetensors' }),
+    JSON.stringify({ ...state, step: steps, steps, cursor, skipped: 0, tensors: `state-${steps}.safetensors` }),
   )
   const events = [
     { type: 'start', steps, from: 0, trainable: 1000, time: 1.7e9 },
