@@ -65,6 +65,40 @@ CAMBIUM_CLONES int64_t narrow_f32(const double* from, float* to, int64_t n) {
   }
   return wrong;
 }
+#if defined(__GNUC__) && !defined(__clang__)
+// Eight at a time by hand: the compiler finds only half the width in the plain loop, a fifth of a merge's time.
+typedef double D8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef int64_t L8 __attribute__((vector_size(64)));
+typedef float F8 __attribute__((vector_size(32)));
+typedef uint32_t U8 __attribute__((vector_size(32)));
+typedef int32_t I8 __attribute__((vector_size(32)));
+typedef uint16_t H8 __attribute__((vector_size(16), aligned(2), may_alias));
+
+CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) {
+  int64_t wrong = 0, i = 0;
+  U8 special = {};
+  for (; i + 8 <= n; i += 8) {
+    const D8 x = *reinterpret_cast<const D8*>(from + i);
+    const F8 f = __builtin_convertvector(x, F8);
+    const D8 back = __builtin_convertvector(f, D8);
+    const L8 magnitude = reinterpret_cast<L8>(x) & INT64_MAX, rounded = reinterpret_cast<L8>(back) & INT64_MAX;  // order as doubles do
+    const I8 inexact = __builtin_convertvector(reinterpret_cast<L8>(x) != reinterpret_cast<L8>(back), I8), above = __builtin_convertvector(rounded > magnitude, I8);
+    const U8 b = (reinterpret_cast<U8>(f) + reinterpret_cast<U8>(above)) | (reinterpret_cast<U8>(inexact) & 1);
+    const U8 half = (b + 0x7fff + (b >> 16 & 1)) >> 16;
+    special |= reinterpret_cast<U8>((half & 0x7f80) == 0x7f80) | reinterpret_cast<U8>((b & 0x7f800000) == 0x7f800000);
+    *reinterpret_cast<H8*>(to + i) = __builtin_convertvector(half, H8);
+  }
+  uint32_t any = 0;
+  for (int j = 0; j < 8; ++j) any |= special[j];
+  // NaN and infinity take the careful way, all over again; they are rare, and then an error most often.
+  for (i = any ? 0 : i; i < n; ++i) {
+    const uint32_t half = bf16_of(rounded_to_odd(from[i]));
+    to[i] = static_cast<uint16_t>(half);
+    wrong += (half & 0x7f80) == 0x7f80 ? 1 : 0;
+  }
+  return wrong;
+}
+#else
 CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) {
   int64_t wrong = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -74,6 +108,7 @@ CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) 
   }
   return wrong;
 }
+#endif
 CAMBIUM_CLONES int64_t narrow_f16(const double* from, uint16_t* to, int64_t n) {
   int64_t wrong = 0;
   for (int64_t i = 0; i < n; ++i) {
