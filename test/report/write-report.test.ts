@@ -121,7 +121,7 @@ describe('images gained and lost', () => {
   })
 
   test('are few, from every class, and only files', async () => {
-    const many = Array.from({ length: 60 }, (_, i) => [i % 3, (i + 1) % 3, i % 3] as const)
+    const many = Array.from({ length: 60 }, (_, i) => [Math.floor(i / 20), Math.floor(i / 20 + 1) % 3, Math.floor(i / 20)] as const)
     writeRun(at('many'), { images: many })
     mkdirSync(at('many', '0.png'))
     await writeReport(at('many'))
@@ -139,7 +139,9 @@ describe('runs beside it', () => {
     expect(page).toContain('WiSE-FT, α 0.75')
     expect(page).not.toContain('zero-shot scores are others')
     writeRun(at('stranger'), { method: 'full', images: IMAGES.slice(1) })
-    expect(text(await reportOf('main', {}, { compare: [at('stranger')] }))).toContain('stranger: its zero-shot scores are others')
+    writeRun(at('unlike'), { method: 'full', images: IMAGES.map(([label, before, after]) => [label, after, before]) })
+    for (const other of ['stranger', 'unlike'])
+      expect(text(await reportOf('main', {}, { compare: [at(other)] }))).toContain(`${other}: its zero-shot scores are others`)
   })
 
   test('baselines in its folder are found', async () => {
