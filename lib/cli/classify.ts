@@ -20,7 +20,7 @@ how sure it is that any of them is there.`
 
 const settings = z.strictObject({
   ...streamSettings,
-  labels: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  labels: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).optional(),
   templates: common.templates,
   top: z.number().int().positive().optional(),
 })
@@ -39,6 +39,7 @@ export function classifyCommand(exit: (code: number) => void): Command {
 
 async function run(names: readonly string[], flags: Record<string, unknown>): Promise<number> {
   const { labels: given, templates: asked, top, ...rest } = await readSettings(settings, flags)
+  if (given === undefined) throw new UsageError('settings: --labels: expected a value, got none')
   const { labels, templates: own } = await readLabels(given)
   const templates = (await readTemplates(asked)) ?? own
   const { batch, exif } = rest
