@@ -5,6 +5,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { ioError } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { type ClassNames, readClassNames } from './class-names.js'
 import type { Dataset } from './dataset.js'
@@ -31,8 +32,7 @@ export interface OpenDatasetOptions {
 
 /** Errors: E_NOT_FOUND; E_DATA; E_CLASS_NAMES; E_TEMPLATE; E_CONFIG for a malformed classes.json. */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
-  const info = await stat(path).catch(() => undefined)
-  if (info === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file or folder`)
+  const info = await stat(path).catch((error) => Promise.reject(ioError(path, error)))
   const own = await findClassFile(info.isDirectory() ? path : dirname(path))
   const { fallback, skipBroken } = options
   const classNames = options.classNames ?? own?.classNames ?? fallback?.classNames

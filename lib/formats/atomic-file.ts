@@ -5,7 +5,7 @@
  */
 import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { CambiumError, isCambiumError, messageOf } from '../errors.js'
+import { CambiumError, messageOf } from '../errors.js'
 import { asideName, removeLeftovers } from './leftovers.js'
 
 export class AtomicFile {
@@ -104,10 +104,11 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle?.close().catch(() => undefined)
 }
 
-/** The library's error for one of the file system's. */
+/** The library's error for one of the file system's; any other error as it is. */
 export function ioError(path: string, error: unknown): unknown {
-  if (isCambiumError(error)) return error
-  const code = (error as { code?: unknown }).code
+  const { code } = error as { code?: unknown }
+  // Errors of ours, the native core's too, and the reasons of signals are no errors of files.
+  if (typeof code !== 'string' || code.startsWith('E_')) return error
   const ours = code === 'ENOENT' ? 'E_NOT_FOUND' : code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG' ? 'E_NO_SPACE' : 'E_IO'
   return new CambiumError(ours, `${path}: ${messageOf(error)}`, { cause: error })
 }

@@ -29,8 +29,7 @@ const PICKLES = new Set(['.bin', '.pt', '.pth', '.ckpt', '.pkl'])
  * E_SAFETENSORS_….
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  const info = await stat(path).catch(() => undefined)
-  if (info === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file or folder`)
+  const info = await stat(path).catch((error) => Promise.reject(ioError(path, error)))
   if (!info.isDirectory()) {
     if (PICKLES.has(extname(path))) throw pickleError(path)
     if (path.endsWith('.index.json')) return openSharded(dirname(path), basename(path))
