@@ -90,6 +90,26 @@ export interface MergeStep {
   weight?: number
 }
 
+/** How tensors of one size become one; the formula stands in native/linalg/combine.h. */
+export interface CombineOptions {
+  /** the first input is the base, of which the others differ */
+  base?: boolean
+  /** of the inputs without the base */
+  weights: readonly number[]
+  /** what stays of each difference */
+  prune?: 'none' | 'magnitude' | 'random'
+  densities?: readonly number[]
+  /** elect a sign, by the sum of the differences or of their signs, and average those that have it */
+  sign?: 'none' | 'total' | 'frequency'
+  lambda?: number
+  /** between two inputs without a base: weights from their angle; 0 is the first */
+  slerp?: number
+  /** of random pruning */
+  seed?: number
+  /** tells tensors apart in random pruning: a 32-bit number */
+  site?: number
+}
+
 /** Bytes [from, from + bytes) of a source, written at `to`: as they are, or as a matrix that is folded and converted. */
 export interface MergeSegment {
   source: number
@@ -97,6 +117,14 @@ export interface MergeSegment {
   to: number
   bytes: number
   fold?: { name: string; rows: number; columns: number; fromType: string; toType: string; steps: readonly MergeStep[] }
+  /** instead: `count` elements of several sources, combined; from and bytes mean nothing then */
+  combine?: {
+    name: string
+    count: number
+    toType: string
+    inputs: readonly { source: number; from: number; type: string }[]
+    options: CombineOptions
+  }
 }
 
 export interface MergePlan {
@@ -212,6 +240,8 @@ export interface Native {
    * `control`: bytes written so far; set the second word to stop. @throws E_ABORTED, E_NOT_FINITE, E_NO_SPACE, E_FILE_CHANGED
    */
   mergeFile(plan: MergePlan, control: BigInt64Array): Promise<number[]>
+  /** Tensors in memory, combined; rounded once to f32. */
+  combine(request: CombineOptions & { inputs: readonly Float32Array[] }): Promise<Float32Array>
   /** Every `stride`-th row of a folded segment as it was written, against the same formula in f64 by a plain loop. */
   measureDrift(plan: MergePlan, segment: number, stride: number): Promise<MergeDrift>
   /** a = u · diag(s) · vᵀ in f64; u [m, k], s [k] descending, v [n, k], row-major. The largest entry of each u is positive. */

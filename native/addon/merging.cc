@@ -55,6 +55,47 @@ FoldStepSource step(Environment& e, const Napi::Object& o, int64_t rows, int64_t
   return out;
 }
 
+// {base?, weights, densities?, prune?, sign?, lambda?, slerp?, seed?, site?} for `inputs` tensors, the base among them.
+CombineOptions combine_options(Environment& e, const Napi::Object& o, size_t inputs) {
+  CombineOptions out;
+  out.has_base = has(o, "base") && field<bool>(e, o, "base");
+  out.weights = field<std::vector<double>>(e, o, "weights");
+  out.spherical = has(o, "slerp");
+  if (out.spherical) out.t = field<double>(e, o, "slerp");
+  if (out.weights.size() + (out.has_base ? 1 : 0) != inputs || inputs == 0) fail("E_ARGUMENT", "combine: expected a weight for each input, got %zu for %zu", out.weights.size(), inputs);
+  if (out.spherical && (out.has_base || inputs != 2)) fail("E_ARGUMENT", "slerp: expected two inputs, got %zu", inputs);
+  const std::string prune = has(o, "prune") ? field<std::string>(e, o, "prune") : "none", sign = has(o, "sign") ? field<std::string>(e, o, "sign") : "none";
+  out.prune = prune == "magnitude" ? CombineOptions::kMagnitude : prune == "random" ? CombineOptions::kRandom : CombineOptions::kKeep;
+  out.sign = sign == "total" ? CombineOptions::kTotal : sign == "frequency" ? CombineOptions::kFrequency : CombineOptions::kSum;
+  if (out.prune != CombineOptions::kKeep) out.density = field<std::vector<double>>(e, o, "densities");
+  if (out.prune != CombineOptions::kKeep && out.density.size() != out.weights.size()) fail("E_ARGUMENT", "densities: expected one for each weight, got %zu", out.density.size());
+  for (const double density : out.density) {
+    if (!(density >= 0 && density <= 1)) fail("E_ARGUMENT", "densities: expected shares of 0 to 1, got %g", density);
+  }
+  if (has(o, "lambda")) out.lambda = field<double>(e, o, "lambda");
+  if (has(o, "seed")) out.seed = static_cast<uint64_t>(field<int64_t>(e, o, "seed"));
+  if (has(o, "site")) out.site = static_cast<uint32_t>(field<int64_t>(e, o, "site"));
+  return out;
+}
+
+// {name, count, toType, inputs: [{source, from, type}], options}
+uint64_t combined_segment(Environment& e, const Napi::Object& o, const MergeFile& plan, MergeSegment* out) {
+  out->name = field<std::string>(e, o, "name"), out->rows = size_at(e, o, "count"), out->columns = 1;
+  out->to_type = element_type(field<std::string>(e, o, "toType"));
+  if (out->rows < 1 || out->rows > (int64_t{1} << 40)) fail("E_SHAPE", "%s: expected 1 to 2^40 elements, got %lld", out->name.c_str(), static_cast<long long>(out->rows));
+  const auto inputs = o.Get("inputs").As<Napi::Array>();
+  for (uint32_t i = 0; i < inputs.Length(); ++i) {
+    const Napi::Object input = inputs.Get(i).As<Napi::Object>();
+    MergeInput in;
+    in.source = static_cast<size_t>(size_at(e, input, "source")), in.from = static_cast<uint64_t>(size_at(e, input, "from"));
+    in.type = element_type(field<std::string>(e, input, "type"));
+    if (in.source >= plan.sources.size()) fail("E_RANGE", "source: expected one of %zu files, got %zu", plan.sources.size(), in.source);
+    out->inputs.push_back(in);
+  }
+  out->combine = combine_options(e, o.Get("options").As<Napi::Object>(), out->inputs.size());
+  return static_cast<uint64_t>(out->rows) * element_size(out->to_type);
+}
+
 MergeSegment segment(Environment& e, const Napi::Object& o, const MergeFile& plan) {
   MergeSegment out;
   out.source = static_cast<size_t>(size_at(e, o, "source"));
@@ -74,6 +115,7 @@ MergeSegment segment(Environment& e, const Napi::Object& o, const MergeFile& pla
     const auto steps = fold.Get("steps").As<Napi::Array>();
     for (uint32_t i = 0; i < steps.Length(); ++i) out.steps.push_back(step(e, steps.Get(i).As<Napi::Object>(), out.rows, out.columns));
   }
+  if (has(o, "combine")) written = combined_segment(e, o.Get("combine").As<Napi::Object>(), plan, &out);
   if (out.to > plan.size || written > plan.size - out.to) fail("E_RANGE", "segment: expected a range inside %llu bytes, got one that ends behind them", static_cast<unsigned long long>(plan.size));
   return out;
 }
@@ -113,11 +155,48 @@ Napi::Value merge_file_job(Environment& e, const Info& info) {
       {info[1]});
 }
 
+// ({inputs: Float32Array[], …options}) -> Float32Array
+Napi::Value combine_job(Environment& e, const Info& info) {
+  const Napi::Object o = object_at(info, 0, "combine");
+  if (!o.Get("inputs").IsArray()) fail("E_ARGUMENT", "combine: expected a list of inputs, got something else");
+  const auto list = o.Get("inputs").As<Napi::Array>();
+  std::vector<CombineInput> inputs;
+  std::vector<Napi::Value> pin;
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Bytes values = From<Bytes>::get(e, list.Get(i));
+    if (i > 0 && values.size != bytes) fail("E_SHAPE", "combine: expected inputs of one size, got %zu and %zu bytes", bytes, values.size);
+    bytes = values.size;
+    inputs.push_back({nullptr, 0, ElementType::kF32, reinterpret_cast<const float*>(values.data)});
+    pin.push_back(list.Get(i));
+  }
+  const CombineOptions options = combine_options(e, o, inputs.size());
+  auto run = std::make_shared<CombineRun>(std::move(inputs), static_cast<int64_t>(bytes / 4), options);
+  auto out = std::make_shared<std::vector<float>>(bytes / 4);
+  return Job::start(
+      info.Env(),
+      [=] {
+        IoStatus status = run->prepare();
+        std::vector<double> values;
+        for (int64_t i = 0; i < run->pieces() && status.ok(); ++i) {
+          status = run->run(i, &values);
+          for (size_t j = 0; j < values.size(); ++j) (*out)[static_cast<size_t>(i * CombineRun::kPiece) + j] = static_cast<float>(values[j]);
+        }
+        return status;
+      },
+      [=](Napi::Env env) -> Napi::Value {
+        Napi::Float32Array array = Napi::Float32Array::New(env, out->size());
+        std::memcpy(array.Data(), out->data(), out->size() * 4);
+        return array;
+      },
+      pin);
+}
+
 // (plan, segment, stride) -> FoldDrift
 Napi::Value measure_drift_job(Environment& e, const Info& info) {
   const auto plan = merge_plan(e, info);
   const int64_t index = From<int64_t>::get(e, info[1]), stride = From<int64_t>::get(e, info[2]);
-  if (index < 0 || static_cast<size_t>(index) >= plan->segments.size() || plan->segments[static_cast<size_t>(index)].rows == 0 || stride < 1) fail("E_RANGE", "measureDrift: expected a folded segment and a stride of at least 1, got others");
+  if (index < 0 || static_cast<size_t>(index) >= plan->segments.size() || plan->segments[static_cast<size_t>(index)].rows == 0 || !plan->segments[static_cast<size_t>(index)].inputs.empty() || stride < 1) fail("E_RANGE", "measureDrift: expected a folded segment and a stride of at least 1, got others");
   auto drift = std::make_shared<FoldDrift>();
   return Job::start(
       info.Env(), [=] { return measure_drift(*plan, plan->segments[static_cast<size_t>(index)], stride, drift.get()); },
@@ -134,6 +213,7 @@ Napi::Value measure_drift_job(Environment& e, const Info& info) {
 
 void bind_merging(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "mergeFile", merge_file_job);
+  bind(env, exports, "combine", combine_job);
   bind(env, exports, "measureDrift", measure_drift_job);
 }
 

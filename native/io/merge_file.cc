@@ -157,22 +157,24 @@ struct Range {
   uint64_t from, to, from_end, to_end;
 };
 
-// Runs pieces [0, pieces) in waves. The next wave is read ahead, the last one's pages are let go and its writing begins.
+// Runs pieces [0, pieces) in waves; where(piece, source) is its range in that source and in the target. The next wave is read ahead, the last one's pages are let go and its writing begins.
 template <class Where, class Work>
-IoStatus in_waves(int64_t pieces, const ReadFile& source, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
+IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
   FirstError error;
   for (int64_t first = 0; first < pieces; first += kWave) {
     if (load(control.abort) != 0) return IoStatus::error("E_ABORTED", "merge: the work was aborted");
     const int64_t end = std::min(pieces, first + kWave), next = std::min(pieces, end + kWave);
-    if (first == 0) source.will_need(where(0).from, where(end - 1).from_end - where(0).from);
-    if (end < next) source.will_need(where(end).from, where(next - 1).from_end - where(end).from);
+    for (size_t s = 0; s < sources.size(); ++s) {
+      if (first == 0) sources[s]->will_need(where(0, s).from, where(end - 1, s).from_end - where(0, s).from);
+      if (end < next) sources[s]->will_need(where(end, s).from, where(next - 1, s).from_end - where(end, s).from);
+    }
     parallel_for(end - first, [&](int64_t task) {
       if (!error.failed()) error.add(task, work(first + task));
     });
     if (error.failed()) return error.status();
-    const Range begin = where(first), last = where(end - 1);
+    for (size_t s = 0; s < sources.size(); ++s) sources[s]->will_not_need(where(first, s).from, where(end - 1, s).from_end - where(first, s).from);
+    const Range begin = where(first, 0), last = where(end - 1, 0);
     target.start_writeback(begin.to, last.to_end - begin.to);
-    source.will_not_need(begin.from, last.from_end - begin.from);
     if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(last.to_end - begin.to), __ATOMIC_RELAXED);
   }
   return {};
@@ -180,12 +182,12 @@ IoStatus in_waves(int64_t pieces, const ReadFile& source, const WriteFile& targe
 
 IoStatus copy_segment(const MergeSegment& segment, const ReadFile& source, const WriteFile& target, const MergeControl& control) {
   constexpr uint64_t kCopy = 4 << 20;
-  const auto where = [&](int64_t i) {
+  const auto where = [&](int64_t i, size_t) {
     const uint64_t begin = static_cast<uint64_t>(i) * kCopy, end = std::min(begin + kCopy, segment.bytes);
     return Range{segment.from + begin, segment.to + begin, segment.from + end, segment.to + end};
   };
-  return in_waves(static_cast<int64_t>((segment.bytes + kCopy - 1) / kCopy), source, target, control, where, [&](int64_t i) {
-    const Range r = where(i);
+  return in_waves(static_cast<int64_t>((segment.bytes + kCopy - 1) / kCopy), {&source}, target, control, where, [&](int64_t i) {
+    const Range r = where(i, 0);
     return target.copy(source, r.from, r.to, r.from_end - r.from);
   });
 }
@@ -196,8 +198,37 @@ IoStatus fold_segment(const MergeSegment& segment, const ReadFile& source, const
   IoStatus status = fold.prepare();
   if (!status.ok()) return status;
   std::atomic<int64_t> wrong{0};
-  const auto where = [&](int64_t i) { return Range{fold.from(i), fold.to(i), fold.from(i + 1), fold.to(i + 1)}; };
-  status = in_waves(fold.pieces(), source, target, control, where, [&](int64_t i) { return fold.run(i, target, &wrong); });
+  const auto where = [&](int64_t i, size_t) { return Range{fold.from(i), fold.to(i), fold.from(i + 1), fold.to(i + 1)}; };
+  status = in_waves(fold.pieces(), {&source}, target, control, where, [&](int64_t i) { return fold.run(i, target, &wrong); });
+  *non_finite = wrong.load();
+  return status;
+}
+
+IoStatus combine_segment(const MergeSegment& segment, const std::vector<std::unique_ptr<ReadFile>>& sources, const WriteFile& target, const MergeControl& control, int64_t* non_finite) {
+  std::vector<CombineInput> inputs;
+  std::vector<const ReadFile*> files;
+  for (const MergeInput& input : segment.inputs) {
+    if (!is_foldable(input.type) || !is_foldable(segment.to_type)) return IoStatus::error("E_DTYPE", segment.name + ": expected F32, F16, BF16 or F64, got " + element_type_name(input.type));
+    files.push_back(sources[input.source].get());
+    inputs.push_back({files.back(), input.from, input.type, nullptr});
+  }
+  CombineRun combine(std::move(inputs), segment.rows, segment.combine);
+  IoStatus status = combine.prepare();
+  if (!status.ok()) return status;
+  const uint64_t to_size = element_size(segment.to_type);
+  std::atomic<int64_t> wrong{0};
+  const auto where = [&](int64_t i, size_t s) {
+    const uint64_t from_size = element_size(segment.inputs[s].type), begin = static_cast<uint64_t>(i * CombineRun::kPiece), end = begin + static_cast<uint64_t>(combine.piece_count(i));
+    return Range{segment.inputs[s].from + begin * from_size, segment.to + begin * to_size, segment.inputs[s].from + end * from_size, segment.to + end * to_size};
+  };
+  status = in_waves(combine.pieces(), files, target, control, where, [&](int64_t i) {
+    std::vector<double> values;
+    IoStatus state = combine.run(i, &values);
+    if (!state.ok()) return state;
+    std::vector<char> bytes(values.size() * to_size);
+    wrong.fetch_add(from_doubles(values.data(), segment.to_type, bytes.data(), static_cast<int64_t>(values.size())));
+    return target.write(where(i, 0).to, bytes.size(), bytes.data());
+  });
   *non_finite = wrong.load();
   return status;
 }
@@ -226,7 +257,7 @@ IoStatus merge_file(const MergeFile& plan, const MergeControl& control, std::vec
     if (segment.rows == 0) {
       status = copy_segment(segment, source, target, control);
     } else {
-      status = fold_segment(segment, source, target, control, &(*non_finite)[i]);
+      status = segment.inputs.empty() ? fold_segment(segment, source, target, control, &(*non_finite)[i]) : combine_segment(segment, sources, target, control, &(*non_finite)[i]);
       if (status.ok() && plan.finite && (*non_finite)[i] > 0) status = IoStatus::error("E_NOT_FINITE", segment.name + ": expected finite results, got " + std::to_string((*non_finite)[i]) + " that are NaN or infinite");
     }
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "io/combine_run.h"
 #include "io/element_type.h"
 #include "io/file.h"
 #include "io/read_tensor.h"
@@ -29,7 +30,15 @@ struct FoldStepSource {
   FoldStep::Norm norm = FoldStep::kNone;
 };
 
-// A range of the source, copied; or, with rows, a matrix of it, folded. Offsets and bytes are absolute.
+// One input of a combination: where it lies in which source.
+struct MergeInput {
+  size_t source = 0;
+  uint64_t from = 0;
+  ElementType type = ElementType::kF32;
+};
+
+// A range of the source, copied; with rows, a matrix of it, folded; with inputs, `rows` elements of each, combined. Offsets and
+// bytes are absolute.
 struct MergeSegment {
   std::string name;
   size_t source = 0;
@@ -38,6 +47,8 @@ struct MergeSegment {
   int64_t rows = 0, columns = 0;
   ElementType from_type = ElementType::kF32, to_type = ElementType::kF32;
   std::vector<FoldStepSource> steps;
+  std::vector<MergeInput> inputs;
+  CombineOptions combine;
 };
 
 struct MergeFile {
