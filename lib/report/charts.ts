@@ -97,14 +97,16 @@ export function tradeOffChart(tracks: readonly Track[], [xName, yName]: readonly
 
 const SIDES = { right: [1, 0], left: [-1, 0], top: [0, 1], bottom: [0, -1] } as const
 
-/** For each point the side that the lines from it point at least. */
+/** For each point the side that the lines from it, and a point of another track close by, lie least. */
 function labelSides(data: Track['data'], tracks: readonly Track[]): (keyof typeof SIDES)[] {
   const all = tracks.flatMap((track) => track.data)
   const span = (values: readonly number[]) => Math.max(...values) - Math.min(...values) || 1
   const [width, height] = [span(all.map(({ x }) => x)), span(all.map(({ y }) => y))]
-  const others = tracks.filter((track) => track.data !== data).flatMap((track) => track.data.slice(1, 2))
+  const apart = (a: Track['data'][number], b: Track['data'][number]) => Math.hypot((a.x - b.x) / width, (a.y - b.y) / height)
+  const others = tracks.filter((track) => track.data !== data).flatMap((track) => track.data)
   return data.map((point, i) => {
-    const ends = [data[i - 1], data[i + 1], ...(i === 0 ? others : [])].filter((end) => end !== undefined)
+    const close = others.filter((other) => apart(point, other) > 0.01 && apart(point, other) < 0.2)
+    const ends = [data[i - 1], data[i + 1], ...close].filter((end) => end !== undefined)
     const lines = ends.map(({ x, y }) => [(x - point.x) / width, (y - point.y) / height])
     const towards = ([u, v]: readonly number[]) => Math.max(...lines.map(([x, y]) => (x * u + y * v) / (Math.hypot(x, y) || 1)))
     const sides = Object.keys(SIDES) as (keyof typeof SIDES)[]

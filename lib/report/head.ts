@@ -26,6 +26,7 @@ function answer({ report, log }: Run, { learned, kept }: Verdict): Markup {
     const at = log ? ` after ${count(log.steps.length)} of ${count(log.planned)} steps` : ''
     return html`Not finished${at}`
   }
+  if (report.alpha?.value === 0) return html`Left as it was: α is 0`
   if (learned.length === 0 && kept.length === 0) return html`Trained for ${count(report.steps)} steps; no set to measure on`
   const gain = learned.length > 0 && amount(meanChange(learned), 'Learned', 'Lost', 'Learned nothing measurable')
   const hold = kept.length > 0 && amount(meanChange(kept), 'gained', 'lost', 'lost nothing measurable')

@@ -99,7 +99,7 @@ function confusions(pairs: readonly Confusion[]): Markup {
   if (shown.length === 0) return html``
   const most = Math.max(...shown.flatMap(({ before, after }) => [before, after]))
   const bar = (value: number, kind: string) =>
-    html`<span class="bar ${kind}"><span style="width:${((100 * value) / most).toFixed(1)}%"></span></span>${String(value)}`
+    html`<span class="bar ${kind}"><span style="width:${((100 * value) / most).toFixed(1)}%"></span></span><span class="count">${String(value)}</span>`
   const rows = shown.map(({ truth, predicted, before, after }) => [
     html`${name(shorten(truth, 40))} <span class="was">taken for</span> ${name(shorten(predicted, 40))}`,
     bar(before, 'old'),

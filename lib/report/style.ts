@@ -63,7 +63,8 @@ td small { display: block; line-height: 1.2; }
 .thumbnails small { display: block; font-size: 0.76rem; color: var(--ink); }
 .was { color: var(--muted); }
 .bar { display: inline-block; width: 72px; height: 9px; margin-right: 8px; }
-.bar > span { display: block; height: 100%; border-radius: 2px; background: var(--muted); min-width: 1px; }
+.bar > span { display: block; height: 100%; border-radius: 2px; background: var(--muted); }
+.count { display: inline-block; min-width: 2.6em; }
 .bar.new > span { background: var(--cool); }
 footer { margin-top: 48px; padding-top: 14px; border-top: 1px solid var(--rule); }
 @media (max-width: 560px) {

@@ -46,30 +46,45 @@ ${others.flatMap(({ warning }) => (warning === undefined ? [] : [html`<p class="
 
 const ROLES = { validation: 'validation', test: 'test', ood: 'out of distribution', captions: 'retrieval' }
 
+interface Row {
+  readonly title: string
+  readonly alpha: number
+  readonly scores: Readonly<Record<string, number>>
+  /** Another run's name. */
+  readonly run?: string
+}
+
+const ownRows = ({ results }: RunReport): Row[] =>
+  results.map(({ name: title, alpha, evaluation }) => ({
+    title: alpha === 0 ? 'Zero-shot' : title,
+    alpha,
+    scores: Object.fromEntries(Object.entries(evaluation).map(([set, result]) => [set, scoreOf(result)])),
+  }))
+
+/** What another run shows: its models but zero-shot, and WiSE-FT where validation chose the fine-tuned model itself. */
+function otherRows({ name: run, report }: Compared): Row[] {
+  const rows = ownRows(report).filter(({ alpha }) => alpha !== 0)
+  const middle = isFull({ report }) ? report.curve.find(({ alpha }) => alpha === middleOf(report)) : undefined
+  if (middle && rows.every(({ alpha }) => alpha !== middle.alpha))
+    rows.unshift({ ...middle, title: `${rows[0]?.title ?? report.method} + WiSE-FT` })
+  return rows.map((row) => ({ ...row, run }))
+}
+
 function scoreTable(report: RunReport, changes: readonly SetChange[], others: readonly Compared[]): Markup {
-  const zero = resultAt(report, 0)?.evaluation
-  const chosen = report.alpha?.value
-  const row = (title: Markup, { evaluation, alpha }: RunReport['results'][number]) => [
-    html`${title} <small>α ${String(Number(alpha.toFixed(3)))}</small>`,
+  const own = ownRows(report)
+  const zero = own.find(({ alpha }) => alpha === 0)?.scores
+  const cells = ({ title, alpha, scores, run }: Row) => [
+    html`${title} <small>α ${String(Number(alpha.toFixed(3)))}${run !== undefined && html` · ${name(shorten(run, 30))}`}</small>`,
     ...changes.map(({ name: set }) => {
-      const [result, before] = [evaluation[set], zero?.[set]]
-      if (result === undefined) return '–'
-      const difference = alpha === 0 || before === undefined ? undefined : scoreOf(result) - scoreOf(before)
-      return html`${percent(scoreOf(result))}${difference !== undefined && html` <small>${points(difference)}</small>`}`
+      const [score, before] = [scores[set], zero?.[set]]
+      if (score === undefined) return '–'
+      const difference = alpha === 0 || before === undefined ? undefined : score - before
+      return html`${percent(score)}${difference !== undefined && html` <small>${points(difference)}</small>`}`
     }),
   ]
-  const own = report.results.map((result) => row(html`${result.alpha === 0 ? 'Zero-shot' : result.name}`, result))
-  const rows = [
-    ...own,
-    ...others.flatMap((other) =>
-      other.report.results
-        .filter(({ alpha }) => alpha !== 0)
-        .map((result) => row(html`${result.name}, ${name(shorten(other.name, 30))}`, result)),
-    ),
-  ]
-  const strong = report.results.findIndex(({ alpha }) => alpha === chosen)
+  const strong = own.findIndex(({ alpha }) => alpha === report.alpha?.value)
   const head = ['Model', ...changes.map(({ name: set, role }) => html`${name(shorten(set, 30))}<br><small>${ROLES[role]}</small>`)]
-  return table(head, rows, { strong: strong > 0 ? [strong] : [] })
+  return table(head, [...own, ...others.flatMap(otherRows)].map(cells), { strong: strong > 0 ? [strong] : [] })
 }
 
 type Curve = RunReport['curve']

@@ -33,6 +33,11 @@ describe('the answer comes first', () => {
     expect(lost).toContain('Lost 33.3 points on photos, lost 33.3 points out of distribution')
   })
 
+  test('α 0 is the model as it was', async () => {
+    const sketch = { alpha: 0, images: IMAGES.map(([label, before]) => [label, before, before] as const) }
+    expect(text(await reportOf('zero', sketch))).toContain('Left as it was: α is 0')
+  })
+
   test('time, speed, memory, settings, environment', async () => {
     const page = text(await reportOf('facts', { settings: { 'method.drop': 0.2, augment: { scale: [0.9, 1] }, empty: null } }))
     for (const words of [
