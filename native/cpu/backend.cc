@@ -1,4 +1,4 @@
-// Chooses the table of op kernels: levels above avx512 differ from it only in the micro-kernels of products.
+// Chooses the table of op kernels: levels above avx512_bf16 differ from it only in the micro-kernel of products.
 #include "cpu/backend.h"
 
 #include "cpu/level.h"
@@ -15,6 +15,9 @@ extern const Backend backend;
 namespace avx512 {
 extern const Backend backend;
 }
+namespace avx512_bf16 {
+extern const Backend backend;
+}
 #endif
 
 namespace {
@@ -22,7 +25,9 @@ namespace {
 Backend table_of(Level level) {
   Backend table = portable::backend;
 #if defined(__x86_64__)
-  if (level >= Level::avx512)
+  if (level >= Level::avx512_bf16)
+    table = avx512_bf16::backend;
+  else if (level == Level::avx512)
     table = avx512::backend;
   else if (level == Level::avx2)
     table = avx2::backend;

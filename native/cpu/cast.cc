@@ -33,7 +33,12 @@ CAMBIUM_INLINE vf load_cast(int32_t type, const void* x, int64_t i, int n) {
 }
 
 CAMBIUM_INLINE void store_cast(int32_t type, void* y, int64_t i, vf x, int n) {
-  if (type != CB_F16) return Output(y, type).put(i, x, n);
+  if (type == CB_F32) return Output(y, type).put(i, x, n);
+  if (type == CB_BF16) {  // conversion keeps the smallest numbers, whatever instructions there are
+    const vh h = narrow_exact(x);
+    __builtin_memcpy(static_cast<uint16_t*>(y) + i, &h, size_t(n) * sizeof(uint16_t));
+    return;
+  }
   const vi h = narrow_f16(x);
   for (int lane = 0; lane < n; ++lane) static_cast<uint16_t*>(y)[i + lane] = uint16_t(h[lane]);
 }

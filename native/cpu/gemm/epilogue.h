@@ -32,10 +32,59 @@ CAMBIUM_INLINE void finish(const GemmCall& call, vf t, vf scale, int64_t row, in
   WHOLE ? store_any(call.c_type, call.c, index, t) : store_any_n(call.c_type, call.c, index, t, n);
 }
 
+// The epilogues that a training step is made of, without a question per vector: bias, then either nothing, or an
+// activation whose argument is kept, or additions. C is the result's type, and that of what is kept.
+enum class Extra { none, activation, additions };
+
+template <Element C, Extra X>
+void finish_rows(const GemmCall& call, const float* acc, int ld, int64_t row, int rows, int64_t column, int columns) {
+  const Epilogue e = call.epilogue;  // a copy: what is stored cannot be seen to leave it alone
+  void* const c = call.c;
+  const int64_t n = call.n;
+  const vf scale = set(e.scale ? *e.scale : 1.f);
+  const bool quick = e.activation == 1;
+  for (int i = 0; i < rows; ++i, acc += ld) {
+    const int64_t at = (row + i) * n + column;
+    for (int j = 0; j < columns; j += W) {
+      vf t = load(acc + j);
+      t = e.bias ? fma(t, scale, load(e.bias + column + j)) : t * scale;
+      if (X == Extra::activation) {
+        if (e.pre) store_as<C>(e.pre, at + j, t);
+        t = quick ? quick_gelu(t) : gelu(t);
+      }
+      if (X == Extra::additions) {
+        if (e.residual) t = t + load_any(e.residual_type, e.residual, at + j);
+        if (e.skip) t = t + load_any(e.skip_type, e.skip, at + j);
+        if (e.accumulate) t = t + load_as<C>(c, at + j);
+      }
+      store_as<C>(c, at + j, t);
+    }
+  }
+}
+
+template <Element C>
+CAMBIUM_INLINE void finish_whole(const GemmCall& call, const float* acc, int ld, int64_t row, int rows, int64_t column,
+                                 int columns) {
+  const Epilogue& e = call.epilogue;
+  if (e.activation) finish_rows<C, Extra::activation>(call, acc, ld, row, rows, column, columns);
+  else if (e.residual || e.skip || e.accumulate)
+    finish_rows<C, Extra::additions>(call, acc, ld, row, rows, column, columns);
+  else finish_rows<C, Extra::none>(call, acc, ld, row, rows, column, columns);
+}
+
 // Rows [row, row + rows) and columns [column, column + columns) of the result, from acc with `ld` floats a row.
 inline void finish_tile(const GemmCall& call, const float* acc, int ld, int64_t row, int rows, int64_t column,
                         int columns) {
-  const vf scale = set(call.epilogue.scale ? *call.epilogue.scale : 1.f);
+  const Epilogue& e = call.epilogue;
+  const bool added = e.residual || e.skip || e.accumulate;
+  const bool usual = !e.raw && !e.column_scale && !e.derivative_of && !(e.activation && added) &&
+                     (!e.pre || (e.activation && e.pre_type == call.c_type));
+  if (usual && columns % W == 0) {
+    if (call.c_type == Element::f32) finish_whole<Element::f32>(call, acc, ld, row, rows, column, columns);
+    else finish_whole<Element::bf16>(call, acc, ld, row, rows, column, columns);
+    return;
+  }
+  const vf scale = set(e.scale ? *e.scale : 1.f);
   for (int i = 0; i < rows; ++i, acc += ld) {
     int j = 0;
     for (; j + W <= columns; j += W) finish<true>(call, load(acc + j), scale, row + i, column + j, W);

@@ -33,6 +33,9 @@ struct MicroKernel {
   void (*pack_b)(const MatrixView& view, int64_t k, int64_t columns, void* panel);
   void (*enter)();  // thread state (AMX tile configuration) around a run of calls; may be null
   void (*leave)();
+  // Pairs of rows of B that stand together for 16 columns, before the next 16 columns follow; 0: panels are not of pairs,
+  // and row k of B is nr floats at k * nr. For operands that are written in place, as attention's are.
+  int pair_block;
 };
 static inline int64_t padded_k(const MicroKernel& m, int64_t k) { return (k + m.k_unit - 1) / m.k_unit * m.k_unit; }
 static inline size_t a_panel_bytes(const MicroKernel& m, int64_t k) {
@@ -120,5 +123,6 @@ const MicroKernel& micro_kernel_at(Level level, Element product);
 CAMBIUM_DECLARE_GEMM_LEVEL(portable)
 CAMBIUM_DECLARE_GEMM_LEVEL(avx2)
 CAMBIUM_DECLARE_GEMM_LEVEL(avx512)
+CAMBIUM_DECLARE_GEMM_LEVEL(avx512_bf16)
 #undef CAMBIUM_DECLARE_GEMM_LEVEL
 }  // namespace cambium

@@ -6,6 +6,8 @@
 #include "pack_pairs.h"
 #if defined(CAMBIUM_EMULATE_TILES)
 #include "tile_emulation.h"
+#elif defined(CAMBIUM_HOLLOW_TILES)
+#include "hollow_tiles.h"
 #else
 #include <immintrin.h>
 #endif
@@ -90,8 +92,10 @@ void store_block(const Pairs (&r)[16], char* tile) {
 // One tile of A: row i holds 32 k of lane i, so pair vectors are turned, and rows that run along k are only copied.
 void pack_tile_a(const PairSource& s, int lanes, int k, char* tile) {
   Pairs r[16];
-  if (s.k_stride == 1 && k >= kBlockK) {
-    for (int i = 0; i < 16; ++i) r[i] = i < lanes ? pairs_along_k(at(s, i, 0), s.type) : Pairs{};
+  if (s.k_stride == 1) {
+    for (int i = 0; i < 16; ++i) {
+      r[i] = i >= lanes ? Pairs{} : k >= kBlockK ? pairs_along_k(at(s, i, 0), s.type) : pairs_along_k(at(s, i, 0), s.type, k);
+    }
   } else {
     pair_block(s, lanes, k, r);
     transpose_pairs(r);
@@ -110,6 +114,7 @@ void pack_panel(const PairSource& s, int lanes, int64_t k, void* panel, PackTile
   char* p = static_cast<char*>(panel);
   for (int64_t i = 0; i < k; i += kBlockK, p += kStepBytes) {
     const int depth = k - i < kBlockK ? int(k - i) : kBlockK;
+    prefetch_next(shifted(s, 0, i), lanes, 32);
     pack_tile(shifted(s, 0, i), lanes < 16 ? lanes : 16, depth, p);
     pack_tile(shifted(s, 16, i), lanes < 16 ? 0 : lanes - 16, depth, p + kTileBytes);
   }
@@ -123,7 +128,7 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
 }
 
 const MicroKernel kKernel = {"amx bf16", kRows, kColumns, kBlockK, Element::bf16, run, run_half, pack_a, pack_b,
-                             enter, leave};
+                             enter, leave, kPairs};
 
 }  // namespace
 

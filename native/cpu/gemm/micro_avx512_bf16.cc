@@ -41,6 +41,7 @@ inline void pack_lanes(const PairSource& s, int lanes, int64_t k, uint32_t* pane
   for (int64_t i = 0; i < k; i += kBlockK) {
     Pairs r[16];
     const int depth = k - i < kBlockK ? int(k - i) : kBlockK;
+    prefetch_next(shifted(s, 0, i), lanes, LANES);
     pair_block(shifted(s, 0, i), lanes, depth, r);
     const int pairs = (depth + 1) / 2;
     for (int p = 0; p < pairs; ++p)
@@ -60,7 +61,7 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
 }
 
 const MicroKernel kKernel = {"avx512_bf16 dot", kRows, kColumns, 2, Element::bf16, run<2>, run<1>, pack_a, pack_b,
-                             nullptr, nullptr};
+                             nullptr, nullptr, 1};
 
 }  // namespace
 

@@ -46,10 +46,10 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
 
 const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32, run<kColumns / W>,
                             run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
-                            nullptr, nullptr};
+                            nullptr, nullptr, 0};
 const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
                               run<kColumns / W>, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
-                              pack_b_f32<kColumns, true>, nullptr, nullptr};
+                              pack_b_f32<kColumns, true>, nullptr, nullptr, 0};
 
 }  // namespace
 

@@ -108,42 +108,60 @@ CAMBIUM_INLINE Pairs pairs_along_lanes(const void* p, const void* q, Element typ
 #endif
 }
 
-// A block at the edge is first copied, element by element, into a buffer of its own, filled up with zeros.
-struct EdgeBlock {
-  uint16_t values[kPairLanes * kBlockK];  // [lane][k]
-};
-inline PairSource stage_edge(const PairSource& s, int lanes, int k, EdgeBlock* block) {
-  __builtin_memset(block, 0, sizeof *block);
-  for (int lane = 0; lane < lanes; ++lane)
-    for (int i = 0; i < k; ++i) {
-      const void* const p = at(s, lane, i);
-      block->values[lane * kBlockK + i] =
-          s.type == Element::bf16 ? *static_cast<const uint16_t*>(p) : f32_to_bf16(*static_cast<const float*>(p));
-    }
-  return {block->values, Element::bf16, kBlockK, 1};
+// The first k (< 32) of one lane as 16 pairs, zeros behind them.
+CAMBIUM_INLINE Pairs pairs_along_k(const void* p, Element type, int k) {
+  const size_t bytes = size_t(k) * element_size(type);
+#if defined(__AVX512BW__)
+  if (type == Element::bf16) return (Pairs)_mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << k) - 1), p);
+#endif
+  uint32_t values[2 * kPairs] = {};
+  __builtin_memcpy(values, p, bytes);
+  return pairs_along_k(values, type);
 }
 
-// r[p], lane l = the pair (2p, 2p + 1) of lane l; zeros from lane `lanes` on. All 32 k must be there.
-CAMBIUM_INLINE void whole_depth(const PairSource& s, int lanes, Pairs (&r)[16]) {
+// r[p], lane l = the pair (2p, 2p + 1) of lane l; zeros from lane `lanes` and from k on.
+CAMBIUM_INLINE void pair_block(const PairSource& s, int lanes, int k, Pairs (&r)[16]) {
+  const bool whole = k >= kBlockK;
   if (s.k_stride == 1) {
+    if (whole) {
 #pragma GCC unroll 16
-    for (int lane = 0; lane < 16; ++lane) r[lane] = lane < lanes ? pairs_along_k(at(s, lane, 0), s.type) : Pairs{};
+      for (int lane = 0; lane < 16; ++lane) r[lane] = lane < lanes ? pairs_along_k(at(s, lane, 0), s.type) : Pairs{};
+    } else {
+      for (int lane = 0; lane < 16; ++lane) r[lane] = lane < lanes ? pairs_along_k(at(s, lane, 0), s.type, k) : Pairs{};
+    }
     transpose_pairs(r);
   } else {
-#pragma GCC unroll 16
-    for (int p = 0; p < 16; ++p) r[p] = pairs_along_lanes(at(s, 0, 2 * p), at(s, 0, 2 * p + 1), s.type, lanes);
+    const float zeros[kPairLanes] = {};
+    for (int p = 0; p < 16; ++p) {
+      if (!whole && 2 * p >= k) r[p] = Pairs{};
+      else if (!whole && 2 * p + 1 == k) r[p] = pairs_along_lanes(at(s, 0, 2 * p), zeros, s.type, lanes);
+      else r[p] = pairs_along_lanes(at(s, 0, 2 * p), at(s, 0, 2 * p + 1), s.type, lanes);
+    }
   }
-}
-
-// The same for a block that may be cut short along k as well: missing k are zeros.
-CAMBIUM_INLINE void pair_block(const PairSource& s, int lanes, int k, Pairs (&r)[16]) {
-  if (k >= kBlockK) return whole_depth(s, lanes, r);
-  EdgeBlock edge;
-  whole_depth(stage_edge(s, lanes < kPairLanes ? lanes : kPairLanes, k, &edge), kPairLanes, r);
 }
 
 CAMBIUM_INLINE PairSource shifted(const PairSource& s, int64_t lane, int64_t k) {
   return {at(s, lane, k), s.type, s.lane_stride, s.k_stride};
+}
+
+// Asks for what is packed next while a block of `lanes` × 32 k is: where rows run along k, the same k of the next panel
+// (`panel` lanes on); where they run along lanes, the next 32 k. Every block takes one or two lines from each of many
+// rows, which the machine does not foresee. What lies past the end of a matrix is asked for in vain, without harm.
+CAMBIUM_INLINE void prefetch_next(const PairSource& s, int lanes, int panel) {
+  const bool wide = s.type == Element::f32;
+  if (s.k_stride == 1) {
+    for (int lane = 0; lane < lanes; ++lane) {
+      const char* const p = static_cast<const char*>(at(s, lane + panel, 0));
+      __builtin_prefetch(p, 0, 2);
+      if (wide) __builtin_prefetch(p + 64, 0, 2);
+    }
+  } else {
+    for (int k = 0; k < kBlockK; ++k) {
+      const char* const p = static_cast<const char*>(at(s, 0, kBlockK + k));
+      __builtin_prefetch(p);
+      if (wide && panel > 16) __builtin_prefetch(p + 64);
+    }
+  }
 }
 
 inline PairSource rows_of(const MatrixView& v) { return {v.data, v.type, v.row_stride, v.column_stride}; }
