@@ -1,18 +1,17 @@
 /**
  * Names of what is written aside, and the removal of what killed processes left of it: `.<what>.<process>-<number>.cambium.tmp`.
- * Only names of this form are ever removed, and only when their process is gone.
+ * Only names of this form are ever removed, and only when their process is gone; a worker's go with its process.
  */
+import { randomInt } from 'node:crypto'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 
 const ASIDE = /^\..+\.(\d+)-\d+\.cambium\.tmp$/
 
-let counter = 0
-
-/** A name that no living process uses in that folder. */
+/** A name that nobody uses: workers of one process share its number, so chance tells them apart. */
 export function asideName(what: string): string {
-  return `.${what}.${process.pid}-${counter++}.cambium.tmp`
+  return `.${what}.${process.pid}-${randomInt(2 ** 47)}.cambium.tmp`
 }
 
 /** Never fails: what cannot be removed stays for the next time. */

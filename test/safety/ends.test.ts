@@ -1,0 +1,95 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import sharp from 'sharp'
+import { saveAdapter } from '../../lib/checkpoint/adapter-file.js'
+import { RAdapter } from '../../lib/methods/r-adapter.js'
+import { Clip } from '../../lib/models/clip.js'
+import { native } from '../../lib/native.js'
+import { temporaryFolder } from '../temporary-folder.js'
+import { tinyClip } from '../tiny-clip.js'
+import { PHASES, type Phase, type Place, steps } from './busy-child.js'
+
+// However and whenever a process or a worker ends: with the code it chose, no crash, no hang, and what belonged to it is gone.
+const folder = temporaryFolder()
+const at = (...parts: string[]) => join(folder, ...parts)
+const place: Place = { clip: at('clip'), adapter: at('adapter'), image: at('image.png'), out: at('out') }
+const typescript = ['--require', join(__dirname, '../typescript.cjs')]
+const ROUNDS = Number(process.env.CAMBIUM_WORKER_ROUNDS ?? 4)
+
+beforeAll(async () => {
+  const clip = await Clip.load(tinyClip(place.clip), { dtype: 'f32' })
+  const adapter = new RAdapter(clip, { rank: 2 })
+  await saveAdapter(adapter, place.adapter)
+  adapter.dispose()
+  clip.dispose()
+  await sharp({ create: { width: 900, height: 700, channels: 3, background: 'teal' } }).toFile(place.image)
+})
+
+interface End {
+  code: number | string | null | undefined
+  signal: string | null | undefined
+  stdout: string
+  stderr: string
+}
+
+const run = (phase: Phase, how: string, delay: number): Promise<End> =>
+  new Promise((resolve) => {
+    const args = [...typescript, join(__dirname, 'busy-child.ts'), JSON.stringify(place), phase, how, String(delay)]
+    execFile(process.execPath, args, { timeout: 40_000 }, (error, stdout, stderr) =>
+      resolve({ code: error ? error.code : 0, signal: error?.signal, stdout, stderr }),
+    )
+  })
+
+test.each(PHASES)('a process that exits in the middle of: %s', async (phase) => {
+  const ends = await Promise.all([run(phase, 'exit', -1), run(phase, 'exit', 2)])
+  for (const end of ends) expect(end).toMatchObject({ code: 7, stderr: '' })
+})
+
+test.each(['throw', 'reject'])('a process that ends by an error nobody handles: %s', async (how) => {
+  const ends = await Promise.all([run('queued', how, 1), run('save', how, 1)])
+  for (const end of ends) expect(end).toMatchObject({ code: 1, stderr: expect.stringContaining('in the middle') })
+})
+
+test('a process that has done everything ends by itself', async () => {
+  const ends = await Promise.all([run('queued', 'nothing', 0), run('merge', 'nothing', 0)])
+  for (const end of ends) expect(end).toMatchObject({ code: 0, stdout: 'whole\n', stderr: '' })
+})
+
+/** Starts a worker and waits until it is in the phase. */
+async function startedWorker(name: string, until: Phase): Promise<Worker> {
+  const worker = new Worker(join(__dirname, 'busy-child.ts'), { execArgv: typescript, workerData: { ...place, out: at(name) } })
+  while ((await once(worker, 'message'))[0] !== until);
+  return worker
+}
+
+test('eight workers that load, train and save are terminated in the middle, again and again', async () => {
+  const clip = await Clip.load(place.clip, { dtype: 'f32' })
+  const adapter = new RAdapter(clip, { rank: 2 })
+  const features = async () => {
+    const pixels = Float32Array.from({ length: 3 * 40 * 40 }, (_, i) => Math.sin(i))
+    const { scope, Tensor } = await import('../../lib/tensor.js')
+    const tensor = scope(() => clip.encodeImage(Tensor.from(pixels, [1, 3, 40, 40])))
+    const values = await tensor.floats()
+    tensor.dispose()
+    return values
+  }
+  const before = await features()
+  await steps(clip, adapter, 1) // gradients come with the first
+  const { live } = native.memory()
+  const sizes: number[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const workers = await Promise.all(Array.from({ length: 8 }, (_, i) => startedWorker(`w${i}`, PHASES[(i + round) % PHASES.length])))
+    const ours = steps(clip, adapter, 2) // the main thread works on while they go
+    expect(await Promise.all(workers.map((worker) => worker.terminate()))).toEqual(Array(8).fill(1))
+    await ours
+    sizes.push(process.memoryUsage().rss)
+  }
+  expect(await features()).toEqual(before)
+  expect(native.memory().live).toBe(live)
+  // The model of a worker alone has 3.4 MB.
+  expect(sizes.at(-1)! - sizes[1]).toBeLessThan((ROUNDS - 2) * 8 * 2e6)
+  adapter.dispose()
+  clip.dispose()
+}, 600_000)
