@@ -77,7 +77,12 @@ function configurationLast(a: string, b: string): number {
 /** None when the list is gone: it is removed after all it names. */
 async function staleNames(record: string): Promise<string[]> {
   const text = await readFile(join(record, STALE), 'utf8').catch(() => '[]')
-  const names: unknown = JSON.parse(text)
+  let names: unknown
+  try {
+    names = JSON.parse(text)
+  } catch {
+    names = undefined
+  }
   const isPlain = (name: unknown): name is string => typeof name === 'string' && name !== '..' && basename(name) === name
   if (Array.isArray(names) && names.every(isPlain)) return names
   throw new CambiumError('E_IO', `${join(record, STALE)}: expected names of files, got something else`)

@@ -1,8 +1,11 @@
-import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { loadAdapter, saveAdapter } from '../../lib/checkpoint/adapter-file.js'
 import { merge } from '../../lib/checkpoint/merge.js'
-import { readRunState, writeRunState } from '../../lib/checkpoint/run-state.js'
+import { loadTensors, readRunState, writeRunState } from '../../lib/checkpoint/run-state.js'
+import { writeFileAtomic } from '../../lib/formats/atomic-file.js'
+import { COMMIT_RECORD, finishFolder } from '../../lib/formats/atomic-folder.js'
 import { openClipFolder } from '../../lib/formats/clip-files.js'
 import { RAdapter } from '../../lib/methods/r-adapter.js'
 import { Clip } from '../../lib/models/clip.js'
@@ -140,10 +143,43 @@ test('the state of a run: the one before, or the one after', async () => {
       await expectReadable(out)
       const found = (await readRunState(out))!
       seen.add(found.step)
+      await loadTensors(out, found, [values])
+      expect(named(out).size).toBe(2) // the state that does not count goes with the next start
       const bytes = contents(out).get(found.tensors)!
       expect(new Float32Array(bytes.buffer.slice(bytes.byteOffset + bytes.length - 4, bytes.byteOffset + bytes.length))[0]).toBe(found.step)
     },
   )
   expect([...seen].sort()).toEqual([1, 2])
   values.dispose()
+})
+
+test('what killed processes left goes with the next write; what others write, and names of others, stay', async () => {
+  mkdirSync(at('left'))
+  const dead = spawnSync(process.execPath, ['--version']).pid
+  const names = {
+    dead: `.run.json.${dead}-7.cambium.tmp`,
+    deadFolder: `.folder.${dead}-8.cambium.tmp`,
+    living: `.run.json.${process.ppid}-9.cambium.tmp`,
+    ours: `.run.json.${process.pid}-10.cambium.tmp`,
+    before: `.run.json.${process.pid}-11.cambium.tmp`, // of a process that had our number, as in a container
+    foreign: `.run.json.${dead}-12.tmp`,
+  }
+  for (const name of Object.values(names)) {
+    if (name === names.deadFolder) mkdirSync(at('left', name))
+    writeFileSync(name === names.deadFolder ? at('left', name, 'x') : at('left', name), 'half')
+  }
+  utimesSync(at('left', names.before), 1, 1)
+  await writeFileAtomic(at('left', 'run.json'), '{}')
+  expect(readdirSync(at('left')).sort()).toEqual(['run.json', names.living, names.ours, names.foreign].sort())
+})
+
+test('a commit record that came with a folder reaches no file outside it', async () => {
+  for (const [i, stale] of ['["../keep.txt"]', '[".."]', '["/etc/x"]', '{}', '[7]', 'no JSON'].entries()) {
+    const out = at(`record-${i}`)
+    mkdirSync(join(out, COMMIT_RECORD), { recursive: true })
+    writeFileSync(at('keep.txt'), 'kept')
+    writeFileSync(join(out, COMMIT_RECORD, '.stale.json'), stale)
+    await expect(finishFolder(out)).rejects.toMatchObject({ code: 'E_IO' })
+    expect(existsSync(at('keep.txt'))).toBe(true)
+  }
 })
