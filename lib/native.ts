@@ -207,6 +207,7 @@ export interface Native {
   multiply(a: Id, b: Id, dtype: FloatDType): Id
   scale(x: Id, s: Id): Id
   reshape(x: Id, shape: readonly number[]): Id
+  sliceRows(x: Id, first: number, count: number): Id
   cast(x: Id, dtype: DType): Id
   concatRows(parts: readonly Id[]): Id
   dropout(x: Id, offsets: Id, keys: Id, state: Id, site: number, p: number): Id

@@ -167,6 +167,8 @@ export const multiply = (a: Tensor, b: Tensor, dtype: FloatDType = 'f32'): Tenso
 /** s · x for a scalar tensor s. */
 export const scale = (x: Tensor, s: Tensor): Tensor => new Tensor(native.scale(x.id, s.id))
 export const reshape = (x: Tensor, shape: readonly number[]): Tensor => new Tensor(native.reshape(x.id, shape))
+/** Rows [first, first + count) of x, the first of its dimensions, in x's own memory. @throws E_SHAPE outside x */
+export const sliceRows = (x: Tensor, first: number, count: number): Tensor => new Tensor(native.sliceRows(x.id, first, count))
 /** Between f32, bf16 and f16, to nearest even. */
 export const cast = (x: Tensor, dtype: DType): Tensor => new Tensor(native.cast(x.id, dtype))
 /** (1 − t)·a + t·b in f32, rounded once. No gradient. */

@@ -9,7 +9,8 @@ import { ClipTokenizer } from '../formats/tokenizer.js'
 import type { Injection, TokenRows, Tower } from '../injection/injection.js'
 import { type FloatDType, native } from '../native.js'
 import { norm } from '../nn/norm.js'
-import { type BlockOptions, type BlockWeights, transformerBlock } from '../nn/transformer-block.js'
+import { pooledRows, runTower } from '../nn/tower.js'
+import type { BlockOptions, BlockWeights, PooledRows } from '../nn/transformer-block.js'
 import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
 import { type Parameter, scope, Tensor } from '../tensor.js'
 import { interpolatePositions } from './position-grid.js'
@@ -28,6 +29,16 @@ export interface ClipOptions {
   hiddenAct?: HiddenAct
   /** centre crop by Hugging Face's rule (default) or OpenAI's */
   crop?: 'hf' | 'openai'
+  /**
+   * What the last block of a tower computes: what the pooled token needs (default: keys and values of all tokens, all else
+   * for that token alone; the same features), or everything.
+   */
+  lastBlock?: 'pooled' | 'all'
+  /**
+   * What a forward pass keeps for backward: all that it needs (default), or only the inputs of blocks, which are then run
+   * again (activation checkpointing): the same gradients with less memory and about a third more work.
+   */
+  checkpoint?: 'none' | 'blocks'
 }
 
 /** What the default of `dtype` is on this machine. */
@@ -110,15 +121,8 @@ export class Clip {
       const tokens = embedded.shape[0] / batch
       const rows = equalRows(batch, tokens, first)
       const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
-      const x = this.run('vision', start, rows, injection)
-      const pooled = gatherRows(
-        x,
-        Tensor.from(
-          Int32Array.from({ length: batch }, (_, b) => b * tokens),
-          [batch],
-          'i32',
-        ),
-      )
+      const index = Int32Array.from({ length: batch }, (_, b) => b * tokens)
+      const pooled = this.run('vision', start, rows, pooledRows(index, new Int32Array(batch), rows.keys), injection)
       return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weight('visual_projection.weight'), {
         dtype: 'f32',
       })
@@ -144,7 +148,12 @@ export class Clip {
         this.weight(`${embeddings}.position_embedding.weight`),
       )
       const rows = { offsets: i32(batch.offsets), positions, keys: i32(batch.keys), batch: batch.pooled.length, maxTokens: batch.maxTokens }
-      const pooled = gatherRows(this.run('text', x, rows, injection), i32(batch.pooled))
+      const last = pooledRows(
+        batch.pooled,
+        batch.pooled.map((row) => batch.positions[row]),
+        rows.keys,
+      )
+      const pooled = this.run('text', x, rows, last, injection)
       const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), eps, 'f32')
       const features = linear(normed, this.weight('text_projection.weight'), { dtype: 'f32' })
       return batch.index ? gatherRows(features, i32(batch.index)) : features
@@ -168,12 +177,17 @@ export class Clip {
     this.weights.dispose()
   }
 
-  private run(tower: Tower, x: Tensor, rows: TokenRows, injection?: Injection): Tensor {
-    let out = x
-    this.blocks[tower].forEach((weights, i) => {
-      out = transformerBlock(out, weights, this.options[tower], rows, injection?.layer(tower, i))
+  private run(tower: Tower, x: Tensor, rows: TokenRows, pooled: PooledRows, injection?: Injection): Tensor {
+    const { lastBlock = 'pooled', checkpoint } = this.loadedWith
+    return runTower(x, {
+      blocks: this.blocks[tower],
+      options: this.options[tower],
+      rows,
+      pooled,
+      lastBlock,
+      layer: (index) => injection?.layer(tower, index),
+      again: checkpoint === 'blocks' ? (block) => this.over(injection, block) : undefined,
     })
-    return out
   }
 
   private optionsOf(tower: TowerConfig, causal: boolean): BlockOptions {

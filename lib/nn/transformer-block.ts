@@ -1,8 +1,9 @@
 // The pre-norm transformer block, written once: x += out(attention(norm1 x)); x += fc2(act(fc1(norm2 x))). It names the
-// points of the injection seam.
-import type { LayerInjection, SerialMap, TokenRows } from '../injection/injection.js'
+// points of the injection seam. Where only one row of each sample is read afterwards, only keys and values are computed for
+// all rows, and everything else for that row: the same numbers for less work.
+import type { LayerInjection, LinearName, SerialMap, TokenRows } from '../injection/injection.js'
 import type { Activation, FloatDType } from '../native.js'
-import { attention } from '../ops.js'
+import { attention, gatherRows, pooledAttention, sliceRows } from '../ops.js'
 import { scope, type Tensor } from '../tensor.js'
 import { type DeltaOptions, deltaOptions } from './linear-delta.js'
 import { type LinearWeights, linearLayer } from './linear-layer.js'
@@ -38,22 +39,51 @@ interface Closing {
   readonly delta?: DeltaOptions
 }
 
-/** x [M, D] f32 -> [M, D] f32. */
-export function transformerBlock(
-  x: Tensor,
-  weights: BlockWeights,
-  options: BlockOptions,
-  rows: TokenRows,
-  injection?: LayerInjection,
-): Tensor {
-  const { heads, causal, eps, activation, dtype } = options
+/** The one row of each sample that is read after a block. */
+export interface PooledRows {
+  /** i32 [B]: the row of x */
+  readonly index: Tensor
+  /** the rows by themselves, one a sample */
+  readonly rows: TokenRows
+}
+
+/** Attention before its output projection: of every row of x [M, D], or of `kept` [B, D] alone. */
+function attend(x: Tensor, kept: Tensor, block: Block, injection?: LayerInjection): Tensor {
+  const { weights, options, rows, pooled } = block
   const width = x.shape[1]
+  const project = (from: Tensor, of: TokenRows, names: LinearName[], linear: LinearWeights) => {
+    const normed = norm(from, weights.norm1, options.eps, options.dtype)
+    return linearLayer(normed, linear, options.dtype, deltaOptions(names, width, normed, of, injection))
+  }
+  if (!pooled) return attention(project(x, rows, ['q', 'k', 'v'], weights.qkv), rows, options)
+  const q = project(kept, pooled.rows, ['q'], part(weights.qkv, 0, width))
+  return pooledAttention(q, project(x, rows, ['k', 'v'], part(weights.qkv, width, 2 * width)), rows, pooled.index, options)
+}
+
+/** Some of the outputs of a linear. */
+function part({ weight, bias }: LinearWeights, first: number, count: number): LinearWeights {
+  return { weight: sliceRows(weight, first, count), bias: bias && sliceRows(bias, first, count) }
+}
+
+/** One block of a tower, over the rows of a batch. */
+export interface Block {
+  readonly weights: BlockWeights
+  readonly options: BlockOptions
+  readonly rows: TokenRows
+  readonly pooled?: PooledRows
+}
+
+/** x [M, D] f32 -> [M, D] f32, or with `pooled` [B, D]. */
+export function transformerBlock(x: Tensor, block: Block, injection?: LayerInjection): Tensor {
+  const { weights, options, pooled } = block
+  const { eps, activation, dtype } = options
+  const width = x.shape[1]
+  const rows = pooled?.rows ?? block.rows
   const attended = scope(() => {
-    const normed = norm(x, weights.norm1, eps, dtype)
-    const qkv = linearLayer(normed, weights.qkv, dtype, deltaOptions(['q', 'k', 'v'], width, normed, rows, injection))
-    const z = attention(qkv, rows, { heads, causal })
+    const kept = pooled ? gatherRows(x, pooled.index) : x
+    const z = attend(x, kept, block, injection)
     const delta = deltaOptions(['out'], width, z, rows, injection)
-    return close(z, weights.out, x, rows, dtype, { serial: injection?.afterAttention, delta })
+    return close(z, weights.out, kept, rows, dtype, { serial: injection?.afterAttention, delta })
   })
   return scope(() => {
     const normed = norm(attended, weights.norm2, eps, dtype)

@@ -44,6 +44,7 @@ void bind_ops(Napi::Env env, Napi::Object& exports) {
   op<multiply>(env, exports, "multiply");
   op<scale>(env, exports, "scale");
   op<reshape>(env, exports, "reshape");
+  op<slice_rows>(env, exports, "sliceRows");
   op<cast>(env, exports, "cast");
   op<dropout>(env, exports, "dropout");
   op<low_rank_norm>(env, exports, "lowRankNorm");

@@ -47,9 +47,26 @@ Tensor Session::view(const Tensor& t, const Shape& shape) {
   if (shape.count() != t->count()) fail("E_SHAPE", "reshape: expected %lld elements, got %s", static_cast<long long>(t->count()), shape.text().c_str());
   auto out = std::make_shared<TensorData>();
   out->storage = t->storage;
+  out->offset = t->offset;
   out->shape = shape;
   out->dtype = t->dtype;
   out->uid = next_uid_++;
+  return out;
+}
+
+Tensor Session::slice(const Tensor& t, int64_t first, int64_t count) {
+  const int64_t rows = t->shape.rank() > 0 ? t->shape[0] : 0;
+  if (first < 0 || count < 0 || first > rows - count)
+    fail("E_SHAPE", "slice: expected part of %lld rows, got [%lld, %lld)", static_cast<long long>(rows), static_cast<long long>(first), static_cast<long long>(first + count));
+  Shape shape;
+  for (int i = 0; i < t->shape.rank(); ++i) shape.push(i == 0 ? count : t->shape[i]);
+  const int64_t elements = rows > 0 ? t->count() / rows : 0;
+  auto out = std::make_shared<TensorData>(*t);
+  out->offset = t->offset + static_cast<size_t>(first * elements) * size_of(t->dtype);
+  out->shape = shape;
+  out->uid = next_uid_++;
+  out->requires_grad = out->leaf = false;
+  out->gradient.reset();
   return out;
 }
 

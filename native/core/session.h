@@ -27,6 +27,7 @@ class Session {
   Tensor empty(const Shape& shape, DType type, const char* what);
   Tensor full(const Shape& shape, float value);                 // f32
   Tensor view(const Tensor& t, const Shape& shape);             // same storage, another shape, no gradient
+  Tensor slice(const Tensor& t, int64_t first, int64_t count);  // the same for [first, first + count) of the first dimension
   void write(const Tensor& t, const void* host, size_t bytes);  // copies the host's bytes at the call
   void zero(const Tensor& t);
   void cast_into(const Tensor& from, const Tensor& to, bool accumulate);

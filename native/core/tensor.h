@@ -4,6 +4,7 @@
 // pointers, which stay good because memory is stream-ordered.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include "core/dtype.h"
@@ -13,11 +14,11 @@
 
 namespace cambium {
 
-// Permuted copies of a weight, made and read by the stream's thread: [0] forward, [1] backward.
+// Permuted copies of the matrices in a storage, by where they begin; made and read by the stream's thread.
 struct Packs {
-  CbPack slot[2] = {};
+  std::map<size_t, CbPack> by_offset;
   ~Packs() {
-    for (CbPack& pack : slot)
+    for (auto& [offset, pack] : by_offset)
       if (pack.data) pack.release(pack.data);
   }
 };
@@ -38,9 +39,9 @@ struct Storage {
     // Queued tasks may still read the packed copies: they go in stream order.
     if (packs) stream->always([packs = packs](const Failure&) { delete packs; });
   }
-  CbPack* pack(int which) {
+  CbPack* pack(size_t offset) {
     if (!packs) packs = new Packs;
-    return &packs->slot[which];
+    return &packs->by_offset[offset];
   }
 };
 
@@ -49,6 +50,7 @@ using Tensor = std::shared_ptr<TensorData>;
 
 struct TensorData {
   std::shared_ptr<Storage> storage;
+  size_t offset = 0;  // bytes into the storage
   Shape shape;
   DType dtype;
   uint64_t uid;                // names the value on the tape
@@ -62,7 +64,7 @@ struct TensorData {
   int64_t width() const { return shape.last(); }
   template <class T = void>
   T* data() const {
-    return static_cast<T*>(storage->data);
+    return static_cast<T*>(static_cast<void*>(static_cast<char*>(storage->data) + offset));
   }
 };
 

@@ -1,4 +1,4 @@
-// Ops on whole tensors: sum, add, multiply, scale, reshape, cast, interpolate, copy.
+// Ops on whole tensors: sum, add, multiply, scale, reshape, slice_rows, cast, interpolate, copy.
 #include "ops/ops.h"
 #include "ops/target.h"
 
@@ -86,6 +86,19 @@ Tensor scale(Session& s, const Tensor& x, const Tensor& factor) {
 Tensor reshape(Session& s, const Tensor& x, const Shape& shape) {
   Tensor y = s.view(x, shape);
   if (s.tape().wants({x})) s.tape().record("reshape", {y}, [vx = Var(x), vy = Var(y)](Gradients& g) { g.give(vx, g.take(vy)); });
+  return y;
+}
+
+Tensor slice_rows(Session& s, const Tensor& x, int64_t first, int64_t count) {
+  Tensor y = s.slice(x, first, count);
+  if (!s.tape().wants({x})) return y;
+  s.tape().record("slice_rows", {y}, [&s, first, count, vx = Var(x), vy = Var(y)](Gradients& g) {
+    const Tensor dy = g.take(vy);
+    if (!dy) return;
+    const Slot dx = g.slot(vx);
+    if (!dx.accumulate) s.zero(dx.gradient);
+    s.cast_into(dy, s.slice(dx.gradient, first, count), true);
+  });
   return y;
 }
 

@@ -4,7 +4,7 @@
 namespace cambium {
 namespace {
 
-constexpr int64_t kMostRowsForPack = 512;
+constexpr int64_t kMostRowsForPack = 512;  // more rows than this pay for packing the weight anew
 
 void check(const Tensor& w, const LinearOptions& o, const Shape& shape, int64_t out) {
   expect_float("linear", "weight", w);
@@ -204,7 +204,7 @@ Tensor linear(Session& s, const Tensor& x, const Tensor& w, const LinearOptions&
   a.w_version = w->storage->version;
   // Packing a weight on the way costs as much as a few rows of the product, and no memory between uses. So only where rows
   // are few, and nothing is kept for a backward, does a frozen weight keep the copy that the product reads.
-  if (!w->requires_grad && !s.tape().recording && a.m <= kMostRowsForPack) a.pack_forward = w->storage->pack(0);
+  if (!w->requires_grad && !s.tape().recording && a.m <= kMostRowsForPack) a.pack_forward = w->storage->pack(w->offset);
   a.y = y->data(), a.y_type = code(o.out);
   a.pre = pre ? pre->data() : nullptr, a.product = product ? product->data() : nullptr;
   a.between = between ? between->data<float>() : nullptr;

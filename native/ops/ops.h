@@ -36,6 +36,7 @@ Tensor add(Session&, const Tensor& a, const Tensor& b, DType out);
 Tensor multiply(Session&, const Tensor& a, const Tensor& b, DType out);
 Tensor scale(Session&, const Tensor& x, const Tensor& s);
 Tensor reshape(Session&, const Tensor& x, const Shape& shape);
+Tensor slice_rows(Session&, const Tensor& x, int64_t first, int64_t count);  // x's memory: [first, first + count) of its first dimension
 Tensor cast(Session&, const Tensor& x, DType out);
 Tensor concat_rows(Session&, const std::vector<Tensor>& parts);  // [Σ M, D] of one type and width
 

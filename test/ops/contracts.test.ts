@@ -41,6 +41,8 @@ const wrong: [string, string, () => unknown][] = [
     'E_ARGUMENT',
     () => ops.attention(f32(2, 9), { offsets: i32(2), batch: 1, maxTokens: 3 }, { heads: 1 }),
   ],
+  ['slice_rows: beyond the end', 'E_SHAPE', () => ops.sliceRows(f32(3, 2), 2, 2)],
+  ['slice_rows: before the start', 'E_SHAPE', () => ops.sliceRows(f32(3, 2), -1, 2)],
   [
     'pooled_attention: heads',
     'E_SHAPE',

@@ -63,6 +63,20 @@ const views: Case[] = [
     bf16: BF16,
   },
   {
+    name: 'slice_rows, the parts the other way round',
+    inputs: { x: drawn([5, 7], { operand: true }) },
+    run: (t) => ops.concatRows([ops.sliceRows(t.x, 3, 2), ops.sliceRows(t.x, 0, 3)]),
+    reference: (_, v) => [...v.x.slice(21), ...v.x.slice(0, 21)],
+    bf16: BF16,
+  },
+  {
+    name: 'slice_rows of a vector, and a row of it twice',
+    inputs: { x: drawn([9], { operand: true }) },
+    run: (t) => ops.concatRows([ops.sliceRows(t.x, 2, 4), ops.sliceRows(t.x, 4, 4)].map((part) => ops.reshape(part, [1, 4]))),
+    reference: (_, v) => [...v.x.slice(2, 6), ...v.x.slice(4, 8)],
+    bf16: BF16,
+  },
+  {
     name: 'cast to bf16 and back',
     inputs: { x: drawn([4, 33]) },
     run: (t) => ops.cast(ops.cast(t.x, 'bf16'), 'f32'),
