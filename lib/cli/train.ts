@@ -6,6 +6,7 @@ import { formatBytes } from '../train/estimate.js'
 import type { FineTuneEvent, FineTuneOptions, FineTuneReport } from '../train/fine-tune.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
 import { INTERRUPTED, onInterrupt } from './interrupt.js'
+import { loraSettings } from './lora-settings.js'
 import { createProgress, formatSeconds, type Progress } from './progress.js'
 import { type Baseline, readNames, readSettings, readTemplates, trainSettings } from './settings.js'
 import { resultsTable } from './table.js'
@@ -17,6 +18,7 @@ Examples:
     --test photos=photos/test --ood sketches=sketches/test --templates 'a photo of a {}.'
   cambium train --model clip-vit-base-patch16 --data photos --out runs/few --shots 16 --rank 4 --epochs 50
   cambium train --model clip-vit-base-patch16 --data captions.jsonl --out runs/captions --captions flickr=flickr/test.jsonl
+  cambium train --model clip-vit-base-patch16 --data photos --out runs/lora --method lora --rank 8 --targets q_proj,v_proj
   cambium train --config run.yaml --resume
 
 DATA is a folder with a folder of images for each class, or a .csv or .jsonl table with columns image and caption or label.
@@ -32,19 +34,32 @@ export function trainCommand(exit: (code: number) => void): Command {
     .option('--out <dir>', 'folder for everything that is written')
     .option('--config <file>', 'YAML file with any of these settings; flags win')
     .option('--resume', 'go on from the last checkpoint in OUT, to the same bits')
-    .option('--method <name>', 'r-adapter, full (every weight, same objective) or flyp (every weight, InfoNCE) (default: r-adapter)')
+    .option(
+      '--method <name>',
+      'r-adapter, lora (an adapter of PEFT), full (every weight, same objective) or flyp (every weight, InfoNCE) (default: r-adapter)',
+    )
     .option('--epochs <n>', 'passes over the images (default: 10)', numeric)
     .option('--batch <n>', 'images of one optimizer step (default: 64)', numeric)
     .option('--accumulate <k>', 'cut each batch into k parts to save memory; the result is the same', numeric)
-    .option('--lr <rate>', 'peak learning rate (default: 5e-4; full and flyp: 1e-5)', numeric)
+    .option('--lr <rate>', 'peak learning rate (default: 5e-4; lora: 2e-4; full and flyp: 1e-5)', numeric)
     .option('--min-lr <rate>', 'floor of the cosine (default: 1e-6)', numeric)
     .option('--warmup <steps>', 'steps of linear warm-up (default: a tenth of the run, at most 500)', numeric)
-    .option('--weight-decay <rate>', 'decoupled decay of matrices (default: 0; full and flyp: 0.1)', numeric)
+    .option('--weight-decay <rate>', 'decoupled decay of matrices (default: 0; lora: 0.01; full and flyp: 0.1)', numeric)
     .option('--clip-norm <norm>', 'largest global norm of the gradients, 0: no limit (default: 1)', numeric)
-    .option('--rank <r>', 'adapters of rank r (default: full rank; 4 is for few shots)', numeric)
+    .option('--rank <r>', 'adapters of rank r (default: full rank; 4 is for few shots; lora: 8)', numeric)
     .option('--drop <p>', 'probability of dropping an adapter in a step (default: 0.2)', numeric)
     .option('--drop-by <what>', 'adapter (paper) or token (the authors’ code) (default: adapter)')
     .option('--scale <s>', 'learnable scale of each adapter, from s on (the authors’ code: 0.1; default: none)', numeric)
+    .option('--lora-alpha <a>', 'LoRA: scales by a / rank (default: 8)', numeric)
+    .option('--targets <list>', 'LoRA: q_proj,k_proj,v_proj,out_proj,fc1,fc2, all-linear, or a pattern (default: q_proj,v_proj)')
+    .option('--exclude <list>', 'LoRA: linears left out of the targets')
+    .option('--tower <name>', 'LoRA: vision or text alone')
+    .option('--layers <list>', 'LoRA: blocks, such as 0,1,11 (default: all)', numbers)
+    .option('--rslora', 'LoRA: scale by a / √rank')
+    .option('--dora', 'LoRA: train the magnitude of every row of the weights too')
+    .option('--lora-bias', 'LoRA: a bias in the low-rank path')
+    .option('--lora-dropout <p>', 'LoRA: probability of dropping an input of the low-rank path (default: 0)', numeric)
+    .option('--init <name>', 'LoRA: kaiming, gaussian, pissa or olora (default: kaiming)')
     .option('--ema <momentum>', 'momentum of the average of the adapters (default: by length of the run)', numeric)
     .option('--no-ema', 'keep no average')
     .option('--margin <m>', 'MPM-NCE: added to the cosine of negatives (default: 0.05)', numeric)
@@ -52,7 +67,7 @@ export function trainCommand(exit: (code: number) => void): Command {
     .option('--tau <t>', 'MPM-NCE: temperature (default: 0.01)', numeric)
     .option(
       '--alpha <a>',
-      'scale of the adapter in the merged model (default: chosen on validation; without 0.5, with captions 0.8)',
+      'scale of the adapter in the merged model (default: chosen on validation; without 0.5, with captions 0.8, LoRA 1)',
       numeric,
     )
     .option('--alphas <list>', 'what is tried on validation, such as 0,0.5,1 (default: 0 to 1 by 0.1)', numbers)
@@ -80,7 +95,8 @@ export function trainCommand(exit: (code: number) => void): Command {
 async function run(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(trainSettings, flags)
   const { json = false, quiet = false, threads, tau, val, valFraction, test, templates, classNames, memoryBudget, ...others } = settings
-  const { baselines = [], report: wanted = true, ...rest } = others
+  const { baselines = [], report: wanted = true, ...training } = others
+  const { lora, rest } = loraSettings(training)
   const progress = createProgress(quiet)
   const interrupt = onInterrupt((line) => progress.say(line))
   try {
@@ -89,6 +105,7 @@ async function run(flags: Record<string, unknown>): Promise<number> {
     const names = await readNames(classNames)
     const options: FineTuneOptions = {
       ...rest,
+      lora,
       temperature: tau,
       validation: val,
       validationShare: valFraction,

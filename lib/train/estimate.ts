@@ -8,14 +8,17 @@ import os from 'node:os'
 import { CambiumError } from '../errors.js'
 import type { ClipConfig, TowerConfig } from '../formats/hf-config.js'
 import { visionTokens } from '../formats/hf-config.js'
+import type { Tower } from '../injection/injection.js'
 import type { FloatDType } from '../native.js'
 
 export interface TrainingShape {
   config: Pick<ClipConfig, 'vision' | 'text' | 'projectionDim'>
   /** 'full' trains every weight of the backbone. */
-  method: 'r-adapter' | 'full'
+  method: 'r-adapter' | 'lora' | 'full'
   /** Rank of R-Adapter's factors; absent: full rank, D × D. */
   rank?: number
+  /** Of LoRA. */
+  lora?: LoraLoad
   /** Images of one optimizer step, B. */
   batch: number
   /** Micro-batches that B is cut into. Default 1. */
@@ -33,6 +36,11 @@ export interface TrainingShape {
   /** Batches of pixels decoded ahead. Default 2. */
   prefetch?: number
 }
+
+/** What the low-rank deltas of each tower add. */
+export type LoraLoad = Readonly<
+  Record<Tower, { readonly parameters: number /** elements kept for backward, per token, in all layers */; readonly kept: number }>
+>
 
 export interface TrainingEstimate {
   readonly parameters: number
@@ -64,7 +72,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const embeddings = outside(config)
   const inLayers = sum(towers.map(({ tower }) => tower.numHiddenLayers * layerParameters(tower)))
   const parameters = inLayers + embeddings
-  const trainable = shape.method === 'full' ? parameters : sum(towers.map(({ tower }) => adapterParameters(tower, shape.rank)))
+  const trainable = shape.method === 'full' ? parameters : sum(towers.map((t) => adapterParameters(shape, t)))
   const parts = {
     weights: weightBytes(shape, inLayers, embeddings),
     optimizer: optimizerBytes(shape, trainable),
@@ -80,6 +88,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
 }
 
 interface TowerLoad {
+  readonly name: Tower
   readonly tower: TowerConfig
   /** Tokens of one sample, N, and samples of a micro-batch. */
   readonly tokens: number
@@ -91,8 +100,15 @@ interface TowerLoad {
 function towersOf({ config, textTokens, texts }: TrainingShape, micro: number): TowerLoad[] {
   const { vision, text } = config
   return [
-    { tower: vision, tokens: visionTokens(vision), samples: micro, embedProduct: 3 * vision.patchSize ** 2 * vision.hiddenSize },
     {
+      name: 'vision',
+      tower: vision,
+      tokens: visionTokens(vision),
+      samples: micro,
+      embedProduct: 3 * vision.patchSize ** 2 * vision.hiddenSize,
+    },
+    {
+      name: 'text',
       tower: text,
       tokens: Math.min(textTokens ?? text.maxPositionEmbeddings, text.maxPositionEmbeddings),
       samples: Math.min(texts ?? micro, micro),
@@ -110,7 +126,9 @@ function layerParameters(tower: TowerConfig): number {
   return linearParameters(tower) + 9 * tower.hiddenSize + tower.intermediateSize
 }
 
-function adapterParameters({ hiddenSize: width, numHiddenLayers: layers }: TowerConfig, rank?: number): number {
+function adapterParameters({ method, rank, lora }: TrainingShape, { name, tower }: TowerLoad): number {
+  if (method === 'lora') return lora?.[name].parameters ?? 0
+  const { hiddenSize: width, numHiddenLayers: layers } = tower
   return layers * 2 * (rank === undefined ? width ** 2 : 2 * width * rank)
 }
 
@@ -136,13 +154,15 @@ function optimizerBytes(shape: TrainingShape, trainable: number): number {
 }
 
 /** What a block keeps for backward, per token; and what is alive at once beside it while one block is worked on. */
-function activationBytes(shape: TrainingShape, { tower, tokens, samples }: TowerLoad): number {
+function activationBytes(shape: TrainingShape, load: TowerLoad): number {
+  const { name, tower, tokens, samples } = load
   const { hiddenSize: width, intermediateSize: inner, numAttentionHeads: heads, numHiddenLayers: layers } = tower
   const size = bytesOf(shape.dtype)
   const common = 2 * 4 * width + size * (3 * width + width + inner) + 4 * heads + 4 * 4
   const adapted = size * (2 * width + (shape.rank === undefined ? 0 : 2 * shape.rank))
   const trained = size * (2 * width + inner)
-  const kept = common + (shape.method === 'full' ? trained : adapted)
+  const kept =
+    common + (shape.method === 'full' ? trained : shape.method === 'lora' ? (size * (shape.lora?.[name].kept ?? 0)) / layers : adapted)
   const working = 3 * 4 * width + size * (3 * width + 2 * inner)
   return samples * tokens * (layers * kept + working)
 }
@@ -151,11 +171,12 @@ function activationBytes(shape: TrainingShape, { tower, tokens, samples }: Tower
  * Forward and backward of one micro-batch. Backward of a frozen product is one product (dX), of a trained one two; attention's
  * is 2.5 times its forward (scores are computed again). Contrastive accumulation runs each forward once more.
  */
-function towerFlops(shape: TrainingShape, { tower, tokens, samples, embedProduct }: TowerLoad, twice: boolean): number {
+function towerFlops(shape: TrainingShape, load: TowerLoad, twice: boolean): number {
+  const { tower, tokens, samples, embedProduct } = load
   const { hiddenSize: width, numHiddenLayers: layers } = tower
   const linear = layers * 2 * linearParameters(tower)
   const attention = layers * 4 * tokens * width
-  const adapters = shape.method === 'full' ? 0 : (1 - (shape.drop ?? 0)) * 2 * adapterParameters(tower, shape.rank)
+  const adapters = shape.method === 'full' ? 0 : (1 - (shape.drop ?? 0)) * 2 * adapterParameters(shape, load)
   const forward = linear + attention + adapters
   const backward = linear * (shape.method === 'full' ? 2 : 1) + 2.5 * attention + 2 * adapters
   const embed = 2 * embedProduct * (shape.method === 'full' ? 2 : 1)

@@ -1,5 +1,5 @@
 /** Evaluation from paths to results, as the command line does it: a model, or a model with an adapter at one α or at many. */
-import { loadAdapter } from '../checkpoint/adapter-file.js'
+import { openAdapter } from '../checkpoint/open-adapter.js'
 import type { ClassNames } from '../data/class-names.js'
 import { openDataset } from '../data/open-dataset.js'
 import { CambiumError } from '../errors.js'
@@ -15,7 +15,7 @@ export interface EvaluateModelOptions {
   model: string
   /** Folder of an adapter for it. */
   adapter?: string
-  /** Default: the α saved with the adapter, else 0.5. `sweep`: every one of `alphas`. */
+  /** Default: the α saved with the adapter, else 0.5; 1 for a LoRA. `sweep`: every one of `alphas`. */
   alpha?: number | 'sweep'
   alphas?: readonly number[]
   /** A set that chooses α among `alphas`; without it nothing is chosen. */
@@ -70,7 +70,7 @@ async function evaluateAdapter(
   { tests, validation }: OpenSets,
   options: EvaluateModelOptions,
 ): Promise<Pick<ModelEvaluation, 'chosen' | 'results'>> {
-  const { adapter, info } = await loadAdapter(clip, folder)
+  const { adapter, alpha: saved } = await openAdapter(clip, folder)
   try {
     const { alpha, alphas = DEFAULT_ALPHAS, onProgress } = options
     let at: number | undefined
@@ -82,7 +82,7 @@ async function evaluateAdapter(
       onProgress: (progress) => onProgress?.({ ...progress, alpha: at }),
     }
     const chosen = validation === undefined ? undefined : await chooseAlphaOn(clip, adapter, validation, { ...settings, alphas })
-    const tried = alpha === 'sweep' ? alphas : [alpha ?? chosen?.alpha ?? info.alpha ?? 0.5]
+    const tried = alpha === 'sweep' ? alphas : [alpha ?? chosen?.alpha ?? saved]
     const points = await evaluateAlphas(clip, adapter, tried, tests, settings)
     const results = points.map((point) => ({ name: point.alpha === 0 ? 'zero-shot' : folder, ...point }))
     return { ...(chosen ? { chosen } : {}), results }

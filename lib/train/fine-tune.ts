@@ -4,9 +4,12 @@
  */
 import { join } from 'node:path'
 import { saveAdapter } from '../checkpoint/adapter-file.js'
+import { saveLora } from '../checkpoint/lora-file.js'
 import { merge } from '../checkpoint/merge.js'
+import { mergeLora } from '../checkpoint/merge-lora.js'
 import type { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
+import { Lora } from '../methods/lora.js'
 import { RAdapter } from '../methods/r-adapter.js'
 import { Clip } from '../models/clip.js'
 import type { SaveOptions } from '../models/save-clip.js'
@@ -17,7 +20,7 @@ import { type Evaluation, type EvaluationProgress, type EvaluationSet, type Pred
 import type { EndEvent, TrainEvent } from './events.js'
 import { DecodedImages } from './features.js'
 import { type FineTuneData, type FineTuneDataOptions, type FineTuneSet, openFineTuneData } from './fine-tune-data.js'
-import { createMethod, type MethodOptions, methodDefaults, type TrainedMethod } from './fine-tune-method.js'
+import { createMethod, defaultAlpha, type MethodOptions, methodDefaults, type TrainedMethod } from './fine-tune-method.js'
 import { planRun, refuseOverwrite } from './plan.js'
 import { PredictionRecord } from './prediction-file.js'
 import { RunLog } from './run-log.js'
@@ -41,7 +44,7 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, Tra
   model: string
   /** Folder for checkpoints, the adapter or the fine-tuned model, the merged model and report.json. */
   out: string
-  /** α of the merged model; default: chosen on validation; without, the paper's 0.5 for classes and 0.8 for captions. */
+  /** α of the merged model; default: chosen on validation; without, the paper's 0.5 for classes and 0.8 for captions, 1 for LoRA. */
   alpha?: number
   /** The α that are tried on validation. Default 0, 0.1, …, 1. */
   alphas?: readonly number[]
@@ -241,7 +244,7 @@ async function finish(
     options.alpha === undefined && data.validation
       ? await chooseAlphaOn(clip, trained.method, data.validation, { ...evaluation, alphas: options.alphas })
       : undefined
-  const value = options.alpha ?? choice?.alpha ?? (data.train.labelled ? 0.5 : 0.8)
+  const value = options.alpha ?? choice?.alpha ?? defaultAlpha(options, data.train.labelled)
   onEvent?.({ type: 'alpha', alpha: value, choice })
   const files = await save(clip, trained, trainer, options, value)
   const shown = new Set([0, value, 1])
@@ -274,7 +277,8 @@ const scoresOf = (evaluation: Evaluation): Record<string, number> =>
 
 function named({ alpha, evaluation }: SweepPoint, { method }: FineTuneOptions): FineTuneReport['results'][number] {
   const full = method === 'full' ? 'full fine-tuning' : 'FLYP'
-  const name = alpha === 0 ? 'zero-shot' : method === 'r-adapter' ? 'R-Adapter' : alpha === 1 ? full : `${full} + WiSE-FT`
+  const adapter = method === 'r-adapter' ? 'R-Adapter' : method === 'lora' ? 'LoRA' : undefined
+  const name = alpha === 0 ? 'zero-shot' : (adapter ?? (alpha === 1 ? full : `${full} + WiSE-FT`))
   return { name, alpha, evaluation }
 }
 
@@ -292,9 +296,12 @@ async function save(
     onEvent?.({ type: 'saved', what, folder: join(out, what) })
     return join(out, what)
   }
-  if (method instanceof RAdapter) {
-    await saveAdapter(method, join(out, 'adapter'), averages, { alpha })
-    const merged = await merge(clip, method, { alpha, averages, signal })
+  if (method instanceof RAdapter || method instanceof Lora) {
+    const lora = method instanceof Lora
+    if (lora) await saveLora(method, join(out, 'adapter'), { averages, signal })
+    else await saveAdapter(method, join(out, 'adapter'), averages, { alpha })
+    const options = { alpha, averages, signal }
+    const merged = await (lora ? mergeLora(clip, method, options) : merge(clip, method, options))
     try {
       await merged.save(join(out, 'merged'), { dtype, signal })
     } finally {

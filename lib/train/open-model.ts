@@ -1,5 +1,5 @@
 /** A CLIP, or a CLIP with an adapter at one α, ready to be asked. */
-import { loadAdapter } from '../checkpoint/adapter-file.js'
+import { openAdapter } from '../checkpoint/open-adapter.js'
 import { CambiumError } from '../errors.js'
 import type { View } from '../injection/injection.js'
 import { Clip, type ClipOptions } from '../models/clip.js'
@@ -9,7 +9,7 @@ export interface OpenModelOptions extends ClipOptions {
   model: string
   /** Folder of an adapter for it. */
   adapter?: string
-  /** Default: the one saved with the adapter, else 0.5. */
+  /** Default: the one saved with the adapter, else 0.5; 1 for a LoRA. */
   alpha?: number
 }
 
@@ -27,8 +27,8 @@ export async function openModel(options: OpenModelOptions): Promise<OpenModel> {
   const clip = await Clip.load(model, clipOptions)
   if (folder === undefined) return { clip, injection: undefined, alpha: undefined, dispose: async () => clip.dispose() }
   try {
-    const { adapter, info } = await loadAdapter(clip, folder)
-    const alpha = asked ?? info.alpha ?? 0.5
+    const { adapter, alpha: saved } = await openAdapter(clip, folder)
+    const alpha = asked ?? saved
     const injection = await adapter.at(alpha)
     const dispose = async () => {
       await injection.dispose()

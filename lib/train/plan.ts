@@ -2,11 +2,14 @@
 
 import { readRunState } from '../checkpoint/run-state.js'
 import { CambiumError } from '../errors.js'
+import type { ClipConfig } from '../formats/hf-config.js'
+import type { Tower } from '../injection/injection.js'
+import { loraTargets } from '../methods/lora-targets.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { linear } from '../ops.js'
 import { noGradient, step, synchronize, Tensor } from '../tensor.js'
-import { availableMemory, requireMemory, type TrainingEstimate, type TrainingShape } from './estimate.js'
+import { availableMemory, type LoraLoad, requireMemory, type TrainingEstimate, type TrainingShape } from './estimate.js'
 import type { FineTuneData } from './fine-tune-data.js'
 import type { MethodOptions } from './fine-tune-method.js'
 
@@ -30,13 +33,13 @@ export async function planRun(
   data: FineTuneData,
   options: PlanOptions,
 ): Promise<{ estimate: TrainingEstimate; seconds: number }> {
-  const { batch, epochs = 10, accumulate, method, rank, drop = 0.2, memoryBudget } = options
+  const { batch, epochs = 10, accumulate, method, rank, memoryBudget } = options
   const prompts = promptsOf(data)
   const shape: TrainingShape = {
     config: clip.config,
-    method: method === 'r-adapter' ? 'r-adapter' : 'full',
+    method: method === 'flyp' ? 'full' : method,
     rank,
-    drop,
+    ...(method === 'lora' ? { lora: loraLoad(clip.config, options) } : { drop: options.drop ?? 0.2 }),
     batch,
     accumulate,
     dtype: clip.dtype,
@@ -50,6 +53,24 @@ export async function planRun(
   if (memoryBudget !== undefined) native.setMemoryBudget(memoryBudget)
   const steps = epochs * Math.floor(data.train.length / batch)
   return { estimate, seconds: (steps * estimate.flopsPerStep) / (STEP_EFFICIENCY * (await measureRate(clip.dtype))) }
+}
+
+/** What A and B weigh, and the inputs that their gradients read: one for q, k and v, and those that nobody else keeps. */
+function loraLoad(config: ClipConfig, { rank, lora }: MethodOptions): LoraLoad {
+  const targets = loraTargets(config, { ...lora, r: rank })
+  const load = (tower: Tower) => {
+    const own = targets.filter((target) => target.tower === tower)
+    const parameters = own.reduce(
+      (sum, t) => sum + t.rank * (t.in + t.out) + t.out * (Number(lora?.dora ?? 0) + Number(lora?.bias ?? 0)),
+      0,
+    )
+    const inputs = new Map(
+      own.filter(({ linear }) => linear !== 'out').map((t) => [`${t.layer} ${/^[qkv]$/.test(t.linear) ? 'qkv' : t.linear}`, t.in]),
+    )
+    const products = lora?.dora ? own.reduce((sum, t) => sum + t.out, 0) : 0
+    return { parameters, kept: [...inputs.values()].reduce((sum, size) => sum + size, products) }
+  }
+  return { vision: load('vision'), text: load('text') }
 }
 
 /** Some of the prompts of training, for their length, and how many different ones there are at most. */
