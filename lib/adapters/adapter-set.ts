@@ -6,6 +6,7 @@
  */
 import { basename } from 'node:path'
 import { requireBase } from '../checkpoint/adapter-file.js'
+import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError, fail } from '../errors.js'
 import { openPeftAdapter } from '../formats/peft-read.js'
 import type { Injection, LayerInjection, Tower } from '../injection/injection.js'
@@ -46,6 +47,8 @@ export class AdapterSet implements Injection {
   private readonly adapters = new Map<string, LoadedAdapter>()
   private active: ReadonlyMap<string, number> = new Map()
   private enabled = true
+  /** of the model's files, taken once */
+  private fingerprint: Promise<string> | undefined
   private view: WeightedView | undefined
   /** what mixed batches have asked for, by the names of its adapters; gone when one of them changes */
   private readonly banks = new Map<string, Bank>()
@@ -177,7 +180,9 @@ export class AdapterSet implements Injection {
 
   private async read(folder: string, name: string | undefined): Promise<LoadedAdapter> {
     const adapter = await openPeftAdapter(folder, { name })
-    if (adapter.base !== undefined) await requireBase(adapter.base, this.clip.weights.checkpoint, adapter.folder)
+    const { checkpoint } = this.clip.weights
+    this.fingerprint ??= fingerprint(checkpoint)
+    if (adapter.base !== undefined) await requireBase(adapter.base, checkpoint, adapter.folder, this.fingerprint)
     return readAdapter(this.clip, adapter)
   }
 

@@ -74,9 +74,9 @@ export async function readAdapterConfig(folder: string): Promise<z.infer<typeof 
   )
 }
 
-/** @throws E_BASE when an adapter was trained on another checkpoint */
-export async function requireBase(base: string, checkpoint: Checkpoint, folder: string): Promise<void> {
-  const own = await fingerprint(checkpoint)
+/** @param known the checkpoint's fingerprint, if it was taken before @throws E_BASE when an adapter was trained on another checkpoint */
+export async function requireBase(base: string, checkpoint: Checkpoint, folder: string, known?: Promise<string>): Promise<void> {
+  const own = await (known ?? fingerprint(checkpoint))
   if (base === own) return
   throw new CambiumError(
     'E_BASE',
