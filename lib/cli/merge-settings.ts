@@ -16,16 +16,48 @@ const texts = z.union([
 /** `--verify` alone is a sample. */
 const verify = z.union([z.enum(['sample', 'all']), z.literal(true).transform(() => 'sample' as const)])
 
-export const mergeSettings = z.strictObject({
+const output = {
   ...shared,
+  out: z.string(),
+  safe: z.boolean().optional(),
+  verify: verify.optional(),
+  dryRun: z.boolean().optional(),
+}
+
+export const mergeSettings = z.strictObject({
+  ...output,
   model: z.string(),
   adapter: texts,
   weights: z.array(z.number()).optional(),
-  out: z.string(),
   alpha: z.number().min(0).max(2).optional(),
   dtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
-  safe: z.boolean().optional(),
-  verify: verify.optional(),
   keepOriginal: z.boolean().optional(),
-  dryRun: z.boolean().optional(),
+})
+
+/** With a recipe nothing else says what is merged. */
+export const recipeSettings = z.strictObject({
+  ...output,
+  recipe: z.string(),
+  out: z.string().optional(),
+  dtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
+})
+
+export const unmergeSettings = z.strictObject({
+  ...output,
+  model: z.string(),
+  adapter: texts.optional(),
+  weights: z.array(z.number()).optional(),
+  original: z.string().optional(),
+})
+
+export const extractSettings = z.strictObject({
+  ...shared,
+  base: z.string(),
+  model: z.string(),
+  out: z.string(),
+  rank: z.number().int().positive().optional(),
+  targets: z
+    .union([z.string().transform((text) => (/^[\w.,-]+$/.test(text) && text !== 'all-linear' ? text.split(',') : text)), texts])
+    .optional(),
+  exact: z.boolean().optional(),
 })

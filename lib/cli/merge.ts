@@ -1,20 +1,22 @@
 /** `cambium merge`. */
-import process from 'node:process'
 import { Command } from 'commander'
 import type { TensorDrift } from '../merge/drift.js'
 import type { MergeReport } from '../merge/merge-folder.js'
+import type { RecipeReport } from '../merge/run-recipe.js'
+import type { WriteReport } from '../merge/write-merged.js'
 import { formatBytes } from '../train/estimate.js'
 import { addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
-import { INTERRUPTED, onInterrupt } from './interrupt.js'
-import { mergeSettings } from './merge-settings.js'
-import { createProgress } from './progress.js'
+import { mergeSettings, recipeSettings } from './merge-settings.js'
+import type { Progress } from './progress.js'
 import { readSettings, UsageError } from './settings.js'
 import { formatTable } from './table.js'
+import { runWork } from './work.js'
 
 const EXAMPLES = `
 Examples:
   cambium merge --model llama --adapter lora-chat --out llama-chat
   cambium merge --model llama --adapter lora-chat --adapter lora-code --weights 0.7,0.3 --safe --verify --out both
+  cambium merge --recipe ties.yaml --out combined
   cambium merge --model clip-vit-base-patch16 --adapter runs/photos/adapter --alpha 0.5 --dtype f32 --out photos-clip
 
 The model is any safetensors checkpoint, sharded or not, of any architecture; an adapter is a PEFT LoRA (rsLoRA, DoRA, biases,
@@ -32,6 +34,10 @@ export function mergeCommand(exit: (code: number) => void): Command {
       'of an R-Adapter: from 0, the model as it was, to 1, the adapter in full (default: the one saved with it)',
       numeric,
     )
+    .option(
+      '--recipe <file>',
+      'combine checkpoints or adapters as a YAML file says: averages, SLERP, WiSE-FT, task arithmetic, TIES, DARE, SVD',
+    )
     .option('--out <dir>', 'folder for the merged model')
     .option('--dtype <type>', 'of the weights: file (each as in the original), f32, bf16 or f16 (default: file)')
     .option('--safe', 'refuse a result with NaN or infinity')
@@ -45,32 +51,57 @@ export function mergeCommand(exit: (code: number) => void): Command {
 }
 
 async function run(flags: Record<string, unknown>): Promise<number> {
-  const { json = false, quiet = false, threads, adapter, weights, ...options } = await readSettings(mergeSettings, flags)
-  if (weights !== undefined && weights.length !== adapter.length)
-    throw new UsageError(`--weights: expected one of each of ${adapter.length} adapters, got ${weights.length}`)
-  const progress = createProgress(quiet)
-  const interrupt = onInterrupt(() => {})
-  try {
-    const { mergeFolder } = await import('../merge/merge-folder.js')
-    if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
-    const onProgress = (done: number, total: number) => progress.show('merge (MB)', Math.round(done / 1e6), Math.round(total / 1e6))
-    const list = adapter.map((path, i) => ({ path, weight: weights?.[i] }))
-    const report = await mergeFolder({ ...options, adapter: list, signal: interrupt.signal, onProgress })
-    progress.stop()
-    process.stdout.write(json ? `${JSON.stringify(report)}\n` : `${describe(report)}\n`)
-    return 0
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error
-    return INTERRUPTED
-  } finally {
-    progress.stop()
-    interrupt.dispose()
-  }
+  if (flags.recipe !== undefined) return runRecipeFile(flags)
+  const { adapter, weights, json, quiet, threads, ...options } = await readSettings(mergeSettings, flags)
+  const list = weighted(adapter, weights)
+  return runWork(
+    { json, quiet, threads },
+    async ({ signal, progress }) => {
+      const { mergeFolder } = await import('../merge/merge-folder.js')
+      return mergeFolder({ ...options, adapter: list, signal, onProgress: megabytes(progress, 'merge') })
+    },
+    describe,
+  )
 }
 
-function describe(report: MergeReport): string {
-  const { adapters, changed, dryRun, drift, nonFinite, out } = report
-  const lines = report.warnings.map((warning) => `warning: ${warning}`)
+async function runRecipeFile(flags: Record<string, unknown>): Promise<number> {
+  const { recipe: path, json, quiet, threads, ...options } = await readSettings(recipeSettings, flags)
+  const { readRecipe, runRecipe } = await import('../merge/run-recipe.js')
+  const recipe = await readRecipe(path)
+  return runWork(
+    { json, quiet, threads },
+    ({ signal, progress }) => {
+      const onProgress =
+        'adapters' in recipe ? (done: number, total: number) => progress.show('combine', done, total) : megabytes(progress, 'combine')
+      return runRecipe(recipe, { ...options, signal, onProgress })
+    },
+    describeRecipe,
+  )
+}
+
+/** Adapters with their weights. @throws UsageError for another number of them */
+export function weighted(adapter: readonly string[], weights: readonly number[] | undefined): { path: string; weight?: number }[] {
+  if (weights !== undefined && weights.length !== adapter.length)
+    throw new UsageError(`--weights: expected one for each of ${adapter.length} adapters, got ${weights.length}`)
+  return adapter.map((path, i) => ({ path, weight: weights?.[i] }))
+}
+
+/** Bytes on a bar. */
+export const megabytes = (progress: Progress, task: string) => (done: number, total: number) =>
+  progress.show(`${task} (MB)`, Math.round(done / 1e6), Math.round(total / 1e6))
+
+function describeRecipe(report: RecipeReport): string {
+  if (report.kind === 'checkpoint') return describe({ ...report, adapters: [], warnings: [] })
+  const { modules, adapters, out, seconds } = report
+  const errors = modules.flatMap(({ error }) => error ?? [])
+  const lost = errors.length === 0 ? '' : `; of the changes ${(100 * Math.max(...errors)).toPrecision(2)} % is lost at most`
+  return `combined ${adapters.length} adapters, ${modules.length} modules of rank ${Math.max(...modules.map(({ rank }) => rank))}, in ${seconds.toFixed(1)} s${lost}: ${out}`
+}
+
+/** What was written, for people. */
+export function describe(report: WriteReport & Partial<Pick<MergeReport, 'adapters' | 'warnings'>>): string {
+  const { adapters = [], changed, dryRun, drift, nonFinite, out, warnings = [] } = report
+  const lines = warnings.map((warning) => `warning: ${warning}`)
   if (dryRun)
     lines.push(
       formatTable([['tensor', 'type', 'shape', 'size'], ...changed.map((t) => [t.name, t.dtype, `[${t.shape}]`, formatBytes(t.bytes)])]),

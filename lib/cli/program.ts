@@ -12,16 +12,20 @@ import { classifyCommand } from './classify.js'
 import { doctorCommand } from './doctor.js'
 import { embedCommand } from './embed.js'
 import { evalCommand } from './eval.js'
+import { extractCommand } from './extract.js'
 import { inspectCommand } from './inspect.js'
 import { mergeCommand } from './merge.js'
 import { reportCommand } from './report.js'
 import { trainCommand } from './train.js'
+import { unmergeCommand } from './unmerge.js'
 
 /** In the order of --help. */
 const COMMANDS: readonly ((exit: (code: number) => void) => Command)[] = [
   trainCommand,
   evalCommand,
   mergeCommand,
+  unmergeCommand,
+  extractCommand,
   reportCommand,
   classifyCommand,
   embedCommand,

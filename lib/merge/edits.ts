@@ -4,21 +4,28 @@
  */
 import { CambiumError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
+import type { DiskDtype } from '../formats/dtype.js'
 import type { Placement } from '../formats/layouts.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
-import type { MergeStep, TensorRead } from '../native.js'
+import type { CombineOptions, MergeStep, TensorRead } from '../native.js'
 
 export interface TensorEdit {
   /** in order; W is a matrix with a row for each index of its first dimension */
   readonly steps: MergeStep[]
   /** stands in the tensor's place, converted to its type unless the shape is another */
   replaced?: StoredTensor
+  /** of the result, whatever the file's or the asked type */
+  dtype?: DiskDtype
+  /** stands in the tensor's place: a combination of tensors of its size; no steps then */
+  combined?: { readonly inputs: readonly StoredTensor[]; readonly options: CombineOptions }
 }
 
 export class Edits {
   readonly tensors = new Map<string, TensorEdit>()
   /** tensors that the checkpoint does not have */
   readonly added = new Map<string, StoredTensor>()
+  /** tensors that the result does not have */
+  readonly removed = new Set<string>()
 
   constructor(readonly checkpoint: Checkpoint) {}
 

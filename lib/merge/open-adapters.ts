@@ -35,10 +35,15 @@ export interface OpenedAdapters {
 }
 
 /**
- * @param alpha of R-Adapters without a weight; default: the one saved with each, else 0.5
+ * @param options.alpha of R-Adapters without a weight; default: the one saved with each, else 0.5
+ *   anyBase: do not ask whether the checkpoint is the one that a LoRA was trained on
  * @throws E_ADAPTER listing every tensor that is missing (with the nearest name) or of another size, of every adapter; E_BASE
  */
-export async function openAdapters(checkpoint: Checkpoint, list: readonly AdapterToMerge[], alpha?: number): Promise<OpenedAdapters> {
+export async function openAdapters(
+  checkpoint: Checkpoint,
+  list: readonly AdapterToMerge[],
+  { alpha, anyBase = false }: { alpha?: number; anyBase?: boolean } = {},
+): Promise<OpenedAdapters> {
   const edits = new Edits(checkpoint)
   const adapters: MergedAdapter[] = []
   const warnings: string[] = []
@@ -48,7 +53,7 @@ export async function openAdapters(checkpoint: Checkpoint, list: readonly Adapte
       if (adapter.weight !== undefined && !Number.isFinite(adapter.weight))
         throw new CambiumError('E_OPTION', `weight: expected a finite number, got ${adapter.weight}`)
       const isR = (await readJsonObject(join(adapter.path, 'adapter_config.json')))?.method === 'r-adapter'
-      adapters.push(await (isR ? openR(edits, adapter, alpha) : openLora(edits, adapter, warnings)))
+      adapters.push(await (isR ? openR(edits, adapter, alpha) : openLora(edits, adapter, warnings, anyBase)))
     } catch (error) {
       if (!isCambiumError(error) || error.code !== 'E_ADAPTER') throw error
       problems.push(error)
@@ -68,9 +73,9 @@ async function openR(edits: Edits, { path, weight }: AdapterToMerge, alpha: numb
   return { path, kind: 'r-adapter', weight: chosen, targets: (edits.tensors.size - before) / 2, saved: 0 }
 }
 
-async function openLora(edits: Edits, { path, weight = 1 }: AdapterToMerge, warnings: string[]): Promise<MergedAdapter> {
+async function openLora(edits: Edits, { path, weight = 1 }: AdapterToMerge, warnings: string[], anyBase: boolean): Promise<MergedAdapter> {
   const adapter = await openPeftAdapter(path)
-  if (adapter.base !== undefined) await requireBase(adapter.base, edits.checkpoint, path)
+  if (adapter.base !== undefined && !anyBase) await requireBase(adapter.base, edits.checkpoint, path)
   const shapes = new Map([...edits.checkpoint.tensors].map(([name, { shape }]) => [name, shape]))
   const placed = placeAdapter(adapter, shapes)
   addLora(edits, placed, weight)

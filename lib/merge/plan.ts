@@ -52,7 +52,9 @@ async function planFile(
   added: readonly (readonly [string, StoredTensor])[],
 ): Promise<FilePlan> {
   const before = [...file.tensors.values()].sort((a, b) => a.offset - b.offset)
-  const outputs = before.map((tensor) => output(tensor, edits.tensors.get(tensor.name), dtype))
+  const outputs = before
+    .filter(({ name }) => !edits.removed.has(name))
+    .map((tensor) => output(tensor, edits.tensors.get(tensor.name), dtype))
   for (const [name, tensor] of added) outputs.push({ ...output(tensor, undefined, dtype), name, changed: true })
   const same =
     added.length === 0 && outputs.every(({ dtype, shape }, i) => dtype === before[i].dtype && shape.join() === before[i].shape.join())
@@ -72,7 +74,7 @@ function output(source: StoredTensor, edit: TensorEdit | undefined, dtype: DiskD
   const values = edit?.replaced ?? source
   // A tensor of another shape is another tensor: it brings its own type along.
   const own = values.shape.join() === source.shape.join() ? source.dtype : values.dtype
-  const type = dtype !== undefined && FLOATS.has(own) ? dtype : own
+  const type = edit?.dtype ?? (dtype !== undefined && FLOATS.has(own) ? dtype : own)
   const { name } = source
   if (edit !== undefined && edit.steps.length > 0 && !FLOATS.has(source.dtype))
     throw new CambiumError('E_DTYPE', `${name}: expected F32, F16, BF16 or F64 to merge into, got ${source.dtype}`)
@@ -82,10 +84,16 @@ function output(source: StoredTensor, edit: TensorEdit | undefined, dtype: DiskD
 
 function segmentOf(out: Output, to: number, sources: { path: string; size: number }[]): MergeSegment {
   const { source, edit, name } = out
-  let index = sources.findIndex(({ path }) => path === source.path)
-  if (index < 0) index = sources.push({ path: source.path, size: source.fileSize }) - 1
-  const segment = { source: index, from: source.offset, to, bytes: source.bytes }
+  const indexOf = ({ path, fileSize }: StoredTensor) => {
+    const found = sources.findIndex((one) => one.path === path)
+    return found >= 0 ? found : sources.push({ path, size: fileSize }) - 1
+  }
+  const segment = { source: indexOf(source), from: source.offset, to, bytes: source.bytes }
   const steps = edit?.steps ?? []
+  if (edit?.combined !== undefined && source.count > 0) {
+    const inputs = edit.combined.inputs.map((input) => ({ source: indexOf(input), from: input.offset, type: input.dtype }))
+    return { ...segment, combine: { name, count: source.count, toType: out.dtype, inputs, options: edit.combined.options } }
+  }
   if (source.count === 0 || (steps.length === 0 && source.dtype === out.dtype)) return segment
   if (!FLOATS.has(source.dtype) || !FLOATS.has(out.dtype))
     throw new CambiumError('E_DTYPE', `${name}: expected a float type to convert to ${out.dtype}, got ${source.dtype}`)
@@ -96,7 +104,9 @@ function segmentOf(out: Output, to: number, sources: { path: string; size: numbe
 function append(segments: MergeSegment[], next: MergeSegment): void {
   const last = segments.at(-1)
   if (next.bytes === 0) return
-  const follows = last !== undefined && !last.fold && !next.fold && last.source === next.source && last.from + last.bytes === next.from
+  const computed = (segment: MergeSegment) => segment.fold !== undefined || segment.combine !== undefined
+  const follows =
+    last !== undefined && !computed(last) && !computed(next) && last.source === next.source && last.from + last.bytes === next.from
   if (follows && last.to + last.bytes === next.to) last.bytes += next.bytes
   else segments.push({ ...next })
 }

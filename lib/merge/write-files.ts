@@ -45,7 +45,7 @@ export async function writeFiles(folder: string, plans: readonly FilePlan[], opt
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [i, { name, plan }] = next
       const counts = await native.mergeFile({ ...plan, target: join(folder, name), finite }, controls[i])
-      for (const [s, count] of counts.entries()) if (count > 0) wrong.set(plan.segments[s].fold?.name ?? name, count)
+      for (const [s, count] of counts.entries()) if (count > 0) wrong.set(nameOf(plan.segments[s]) ?? name, count)
     }
   }
   try {
@@ -67,6 +67,8 @@ export async function writeFiles(folder: string, plans: readonly FilePlan[], opt
     throw typeof code === 'string' ? new CambiumError(code, messageOf(error), { cause: error }) : error
   }
 }
+
+const nameOf = ({ fold, combine }: MergePlan['segments'][number]) => fold?.name ?? combine?.name
 
 /** Weights in other forms would be those of the model as it was. */
 const WEIGHTS = /\.(safetensors|safetensors\.index\.json|bin|bin\.index\.json|pt|pth|ckpt|pkl|h5|msgpack|onnx|onnx_data|gguf|ot)$|^\./

@@ -92,11 +92,12 @@ export async function doubles(tensor: {
   return new Float64Array(await native.readTensor({ path, offset, count, from: dtype, to: 'F64', expectedSize: fileSize }))
 }
 
+const { abs, floor, log2, max } = Math
 const DIGITS: Readonly<Record<string, number>> = { F64: 52, F32: 23, BF16: 7, F16: 10 }
 
 /** Half a unit in the last place of `dtype` around x. */
 export function halfUlp(x: number, dtype: string): number {
   const least = dtype === 'F16' ? -14 : -126
-  const exponent = x === 0 ? least : Math.max(least, Math.floor(Math.log2(Math.abs(x))))
+  const exponent = x === 0 ? least : max(least, floor(log2(abs(x))))
   return 2 ** (exponent - DIGITS[dtype] - 1)
 }

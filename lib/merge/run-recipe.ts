@@ -1,0 +1,34 @@
+/** A recipe's file, checked and run: checkpoints or adapters into one. */
+import { readFile } from 'node:fs/promises'
+import { parse } from 'yaml'
+import { CambiumError, messageOf } from '../errors.js'
+import { type CombineReport, combineAdapters } from './combine-adapters.js'
+import { combineCheckpoints } from './combine-checkpoints.js'
+import { type AdapterRecipe, type CheckpointRecipe, parseRecipe } from './recipe-schema.js'
+import type { WriteOptions, WriteReport } from './write-merged.js'
+
+export type RecipeReport = ({ readonly kind: 'adapter' } & CombineReport) | ({ readonly kind: 'checkpoint' } & WriteReport)
+
+/** @throws E_USAGE for a file that is no recipe */
+export async function readRecipe(path: string): Promise<CheckpointRecipe | AdapterRecipe> {
+  let raw: unknown
+  try {
+    raw = parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw new CambiumError('E_USAGE', `--recipe ${path}: ${messageOf(error)}`, { cause: error })
+  }
+  const recipe = parseRecipe(raw)
+  if ('problem' in recipe) throw new CambiumError('E_USAGE', `--recipe ${path}: ${recipe.problem}`)
+  return recipe
+}
+
+/**
+ * @param options.out before the recipe's own
+ * @throws E_USAGE without a folder for the result, and as combineCheckpoints and combineAdapters
+ */
+export async function runRecipe(recipe: CheckpointRecipe | AdapterRecipe, options: Partial<WriteOptions> = {}): Promise<RecipeReport> {
+  const out = options.out ?? recipe.out
+  if (out === undefined) throw new CambiumError('E_USAGE', 'out: expected a folder for the result, in the recipe or as --out, got none')
+  if ('adapters' in recipe) return { kind: 'adapter', ...(await combineAdapters(recipe, { ...options, out })) }
+  return { kind: 'checkpoint', ...(await combineCheckpoints(recipe, { ...options, out, dtype: options.dtype ?? recipe.dtype })) }
+}
