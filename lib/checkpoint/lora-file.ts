@@ -155,17 +155,22 @@ export async function loadLora(clip: Clip, folder: string, options: { name?: str
   return { lora, warnings: adapter.warnings, config: config.raw }
 }
 
-function requireLinears({ adapter, targets, saved, extra }: PlacedAdapter): void {
-  const other = [
+/** What an adapter changes beside the linears of the blocks: a method that trains has no place for it. */
+export function changesElsewhere({ targets, saved, extra }: PlacedAdapter): string[] {
+  return [
     ...targets.filter(({ kind, weight }) => kind !== 'linear' || !/\.layers\.\d+\./.test(weight.source)).map(({ module }) => module),
     ...saved.map(({ at }) => at.source),
     ...extra.keys(),
   ]
+}
+
+function requireLinears(placed: PlacedAdapter): void {
+  const other = changesElsewhere(placed)
   if (other.length === 0) return
   const shown = other.slice(0, 3).join(', ')
   throw new CambiumError(
     'E_ADAPTER',
-    `${basename(adapter.folder)}: expected deltas of linears of the blocks alone, got ${other.length} others: ${shown}${other.length > 3 ? '…' : ''}. An AdapterSet applies them, and merging folds them`,
+    `${basename(placed.adapter.folder)}: expected deltas of linears of the blocks alone, got ${other.length} others: ${shown}${other.length > 3 ? '…' : ''}. An AdapterSet applies them, and merging folds them`,
   )
 }
 

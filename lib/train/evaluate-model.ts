@@ -1,5 +1,5 @@
 /** Evaluation from paths to results, as the command line does it: a model, or a model with an adapter at one α or at many. */
-import { openAdapter } from '../checkpoint/open-adapter.js'
+import { openAdapter } from '../adapters/open-adapter.js'
 import type { ClassNames } from '../data/class-names.js'
 import { openDataset } from '../data/open-dataset.js'
 import { CambiumError } from '../errors.js'

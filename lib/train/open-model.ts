@@ -1,5 +1,5 @@
 /** A CLIP, or a CLIP with an adapter at one α, ready to be asked. */
-import { openAdapter } from '../checkpoint/open-adapter.js'
+import { openAdapter } from '../adapters/open-adapter.js'
 import { CambiumError } from '../errors.js'
 import type { View } from '../injection/injection.js'
 import { Clip, type ClipOptions } from '../models/clip.js'

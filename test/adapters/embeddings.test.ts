@@ -1,6 +1,7 @@
 /** Features with an adapter in place, against peft on transformers. */
 import { readFileSync } from 'node:fs'
 import { AdapterSet } from '../../lib/adapters/adapter-set.js'
+import { openAdapter } from '../../lib/adapters/open-adapter.js'
 import { loadLora } from '../../lib/checkpoint/lora-file.js'
 import type { Injection } from '../../lib/injection/injection.js'
 import { Clip } from '../../lib/models/clip.js'
@@ -58,6 +59,26 @@ test('the same features from the method that trains', async () => {
     const { lora } = await loadLora(clip, fixture(shape, name))
     expect(await embeddingError(clip, lora, await Case.open(fixture(shape, name)))).toBeLessThan(1e-5)
     lora.dispose()
+    clip.dispose()
+  }
+})
+
+test('opened for evaluation, whatever it changes: α 1 is the adapter, 0 the model', async () => {
+  for (const [folder, model] of [
+    [fixture('even', 'clip-peft-rslora-bias'), fixture('even', 'clip-quick-gelu')],
+    [fixture('even', 'clip-peft-dora'), fixture('even', 'clip-quick-gelu')],
+    [fixture('peft', 'clip-everywhere'), fixture('peft', 'clip-everywhere')],
+  ]) {
+    const clip = await Clip.load(model, { dtype: 'f32' })
+    const { adapter, alpha } = await openAdapter(clip, folder)
+    expect(alpha).toBe(1)
+    const want = await Case.open(folder)
+    const [whole, none] = [await adapter.at(1), await adapter.at(0)]
+    expect(await embeddingError(clip, whole, want)).toBeLessThan(1e-5)
+    const text = (injection?: Injection) => scope(() => clip.encodeText(want.ids(), injection))
+    expect(relativeError([await text(none).floats(), await text().floats()])).toBeLessThan(2e-6)
+    for (const view of [whole, none]) await view.dispose()
+    adapter.dispose()
     clip.dispose()
   }
 })

@@ -1,0 +1,35 @@
+// An adapter for evaluation, whichever kind its folder holds: an R-Adapter of ours, or any LoRA in PEFT's format.
+import { join } from 'node:path'
+import { loadAdapter, requireBase } from '../checkpoint/adapter-file.js'
+import { changesElsewhere, loadLora } from '../checkpoint/lora-file.js'
+import { finishFolder } from '../formats/atomic-folder.js'
+import { clipTensors } from '../formats/clip-tensors.js'
+import { readJsonObject } from '../formats/json-fields.js'
+import { placeAdapter } from '../formats/peft-place.js'
+import { openPeftAdapter } from '../formats/peft-read.js'
+import type { View } from '../injection/injection.js'
+import type { Clip } from '../models/clip.js'
+import { readAdapter } from './loaded-adapter.js'
+import { WeightedView } from './weighted-view.js'
+
+export interface OpenedAdapter {
+  readonly adapter: { at(alpha: number): Promise<View>; dispose(): void }
+  /** saved with an R-Adapter (0.5 when none was chosen); 1 for a LoRA */
+  readonly alpha: number
+}
+
+/** @throws those of loadAdapter and loadLora */
+export async function openAdapter(clip: Clip, folder: string): Promise<OpenedAdapter> {
+  await finishFolder(folder)
+  const config = await readJsonObject(join(folder, 'adapter_config.json'))
+  if (config !== undefined && config.peft_type === undefined) {
+    const { adapter, info } = await loadAdapter(clip, folder)
+    return { adapter, alpha: info.alpha ?? 0.5 }
+  }
+  const peft = await openPeftAdapter(folder)
+  if (changesElsewhere(placeAdapter(peft, clipTensors(clip.config))).length === 0)
+    return { adapter: (await loadLora(clip, folder)).lora, alpha: 1 }
+  if (peft.base !== undefined) await requireBase(peft.base, clip.weights.checkpoint, peft.folder)
+  const loaded = await readAdapter(clip, peft)
+  return { adapter: { at: (alpha) => WeightedView.make(clip, [[loaded, alpha]]), dispose: () => {} }, alpha: 1 }
+}
