@@ -7,6 +7,8 @@ export type JsonObject = Readonly<Record<string, unknown>>
 /** Larger than any tokenizer, deeper than any configuration: what is above was made to fill memory or stack. */
 const MOST_BYTES = 100_000_000
 const MOST_LEVELS = 64
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -43,12 +45,15 @@ export function parseJsonObject(text: string, what: string): JsonObject {
 /** Whether lists and objects lie in each other more than `most` deep; strings are skipped. */
 function isDeeper(text: string, most: number): boolean {
   let depth = 0
-  for (const [token] of text.matchAll(/[[{\]}]|"(?:[^"\\]|\\[\s\S])*"?/g)) {
-    if (token === '[' || token === '{') depth++
-    else if (token === ']' || token === '}') depth--
-    if (depth > most) return true
+  let inString = false
+  for (let i = 0; i < text.length && depth <= most; i++) {
+    const c = text.charCodeAt(i)
+    if (c === QUOTE) inString = !inString
+    else if (inString) i += c === BACKSLASH ? 1 : 0
+    else if (c === 0x5b || c === 0x7b) depth++
+    else if (c === 0x5d || c === 0x7d) depth--
   }
-  return false
+  return depth > most
 }
 
 /** Typed access to the fields of one object; `where` leads in error messages. null counts as absent, as in Python's files. */

@@ -21,8 +21,11 @@ const SPACE = /[ \t\n\r]*/y
 // A run of characters that need no thought: neither the quote, the backslash nor a control character.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids raw control characters in strings
 const PLAIN = /[^"\\\u0000-\u001f]*/y
-const ESCAPES: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' }
+const ESCAPES = '"\\/bfnrt'
 const MAX_DEPTH = 64
+const MOST_DIGITS = 400
+/** Of all lists together: a header of 100 MB with a million tensors has fewer. */
+const MOST_ENTRIES = 10_000_000
 
 /** Parses a whole text. Throws StrictJsonError. Integers without fraction or exponent become BigInt, other numbers number. */
 export function parseStrictJson(text: string): StrictJson {
@@ -35,6 +38,7 @@ export function parseStrictJson(text: string): StrictJson {
 
 class Reader {
   at = 0
+  entries = 0
   constructor(private readonly text: string) {}
 
   value(depth: number): StrictJson {
@@ -90,6 +94,7 @@ class Reader {
     if (this.take(']')) return array
     do {
       array.push(this.value(depth + 1))
+      if (++this.entries > MOST_ENTRIES) throw this.error(`expected at most ${MOST_ENTRIES} entries of lists`)
       this.space()
     } while (this.take(','))
     this.expect(']')
@@ -97,37 +102,36 @@ class Reader {
   }
 
   private string(): string {
+    const start = this.at
     this.expect('"')
-    let result = ''
+    let escaped = false
     for (;;) {
-      const start = this.at
-      PLAIN.lastIndex = start
+      PLAIN.lastIndex = this.at
       PLAIN.test(this.text)
       this.at = PLAIN.lastIndex
-      result += this.text.slice(start, this.at)
-      if (this.take('"')) return result
+      if (this.take('"')) break
       if (!this.take('\\')) throw this.error('expected the end of a string')
-      result += this.escape()
+      this.skipEscape()
+      escaped = true
     }
+    // Undoing escapes one by one would take a hundred times the text's memory.
+    return escaped ? (JSON.parse(this.text.slice(start, this.at)) as string) : this.text.slice(start + 1, this.at - 1)
   }
 
-  private escape(): string {
+  private skipEscape(): void {
     const letter = this.text[this.at++]
     if (letter === 'u') {
-      const digits = this.text.slice(this.at, this.at + 4)
-      if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw this.error('expected four hexadecimal digits')
+      if (!/^[0-9a-fA-F]{4}$/.test(this.text.slice(this.at, this.at + 4))) throw this.error('expected four hexadecimal digits')
       this.at += 4
-      return String.fromCharCode(Number.parseInt(digits, 16))
-    }
-    const plain = letter === undefined ? undefined : ESCAPES[letter]
-    if (plain === undefined) throw this.error('expected an escape that JSON knows')
-    return plain
+    } else if (letter === undefined || !ESCAPES.includes(letter)) throw this.error('expected an escape that JSON knows')
   }
 
   private number(): bigint | number {
     NUMBER.lastIndex = this.at
     const match = NUMBER.exec(this.text)
     if (match === null) throw this.error('expected a value')
+    // More than any 64-bit number and its sign; turning millions of digits into a BigInt takes for ever.
+    if (match[0].length > MOST_DIGITS) throw this.error(`expected a number of at most ${MOST_DIGITS} characters`)
     this.at = NUMBER.lastIndex
     return match[1] === undefined && match[2] === undefined && match[0] !== '-0' ? BigInt(match[0]) : Number(match[0])
   }

@@ -64,3 +64,9 @@ test('a repeated key is named', () => {
   expect(() => parseStrictJson('{"x": {"k": 1, "k": 2}}')).toThrow('expected each key once, got "k" again at character 15')
 })
 test('a text that ends early says where', () => expect(() => parseStrictJson('{"a": [1, 2')).toThrow("expected ']' at character 11"))
+
+test('what would take minutes or gigabytes is refused', () => {
+  expect(() => parseStrictJson(`[${'9'.repeat(5_000_000)}]`)).toThrow(StrictJsonError)
+  expect(() => parseStrictJson(`[${'1,'.repeat(10_000_001)}1]`)).toThrow(StrictJsonError)
+  expect(parseStrictJson(`"${'\\n'.repeat(100_000)}"`)).toBe('\n'.repeat(100_000))
+})
