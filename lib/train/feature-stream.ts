@@ -76,14 +76,17 @@ async function* groupsOf<T extends StreamItem>(items: AsyncIterable<T> | Iterabl
   let group: T[] = []
   let kind: string | undefined
   for await (const item of items) {
-    const own = 'image' in item ? 'image' : 'text' in item ? 'text' : undefined
-    if (group.length === size || (own !== undefined && kind !== undefined && own !== kind)) {
+    const own = 'image' in item ? 'image' : 'text' in item ? 'text' : kind
+    if (group.length > 0 && kind !== undefined && own !== kind) {
       yield group
       group = []
-      kind = undefined
     }
+    kind = own
     group.push(item)
-    kind ??= own
+    if (group.length < size) continue
+    yield group
+    group = []
+    kind = undefined
   }
   if (group.length > 0) yield group
 }
