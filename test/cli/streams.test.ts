@@ -163,12 +163,12 @@ describe('classify', () => {
       '--batch',
       '4',
       '--lr',
-      '0.005',
+      '0.001',
       '--drop',
       '0',
     ]
     await tinyImages(at('train'), ['red', 'green'], 4)
-    expect(await cambium([...trained, '--val-fraction', '0'])).toMatchObject({ code: 0 })
+    expect(await cambium([...trained, '--val-fraction', '0'])).toMatchObject({ code: 0, err: '' })
     const ask = async (...args: string[]) => linesOf(await cambium(['embed', ...model, at('photos', 'red/0.png'), ...args]))
     const adapter = ['--adapter', at('run', 'adapter')]
     const [plain, zero, full] = [await ask(), await ask(...adapter, '--alpha', '0'), await ask(...adapter, '--alpha', '1')]

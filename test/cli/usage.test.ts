@@ -12,10 +12,15 @@ test('--help lists the commands and --version is that of the package', async () 
   expect(version.out.trim()).toBe(require('../../package.json').version)
 })
 
-test.each(['train', 'eval', 'merge'])('%s --help has examples', async (command) => {
+test.each(['train', 'eval', 'merge', 'classify', 'embed'])('%s --help has examples', async (command) => {
   const { code, out } = await program([command, '--help'])
   expect(code).toBe(0)
   expect(out).toContain(`cambium ${command} --model`)
+})
+
+test('every command that computes takes --threads', async () => {
+  for (const command of ['train', 'eval', 'merge', 'unmerge', 'extract', 'classify', 'embed'])
+    expect((await program([command, '--help'])).out).toContain('--threads <n>')
 })
 
 test.each([
