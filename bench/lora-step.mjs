@@ -5,9 +5,10 @@
  *   node bench/lora-step.mjs --model DIR [--dtype bf16|f32] [--rank 8] [--targets q_proj,v_proj] [--dora] [--threads 2]
  *                            [--work train|frozen|mix] [--adapters 8] [--less] [--serve]
  *
- * train: forward, loss, backward, AdamW. frozen: the same without adapters' cost, a step whose only parameter is the scale.
+ * train: forward, loss, backward, AdamW. frozen: the forward alone, in a step whose only parameter is the scale.
  * mix: forward and backward of a bank of --adapters adapters, sample b taking adapter b mod T.
- * --less switches on what may be left out exactly: equal prompts once, text cut to its length. The protocol of --serve is in
+ * --less switches on what may be left out exactly: equal prompts once, text cut to its length, the last block for the pooled
+ * token alone. The protocol of --serve is in
  * interleave.mjs.
  */
 import { readFileSync } from 'node:fs'
@@ -41,7 +42,7 @@ native.setThreads(Number(args.threads))
 
 const peakMb = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1024
 
-const clip = await Clip.load(args.model, { dtype: args.dtype })
+const clip = await Clip.load(args.model, { dtype: args.dtype, lastBlock: args.less ? 'pooled' : 'all' })
 const sets = await readInputs(args.model)
 const rank = Number(args.rank)
 const lora = await Lora.create(clip, { r: rank, alpha: 2 * rank, targets: args.targets.split(','), dora: args.dora })

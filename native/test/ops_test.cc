@@ -18,6 +18,7 @@ int main() {
     cambium::set_cpu_level(level);
     const int before = cambium_test::failures();
     cambium_test::linear_tests();
+    cambium_test::low_rank_tests();
     cambium_test::attention_tests();
     cambium_test::pooled_attention_tests();
     cambium_test::rows_tests();

@@ -3,6 +3,7 @@
 
 namespace cambium_test {
 void linear_tests();
+void low_rank_tests();
 void attention_tests();
 void pooled_attention_tests();
 void rows_tests();
