@@ -143,8 +143,17 @@ describe('classify', () => {
   })
 
   test('labels and templates of a file; patterns; broken images', async () => {
-    writeFileSync(at('classes.json'), JSON.stringify({ classes: ['red', 'green', 'blue'], templates: ['my {}'] }))
-    const file = await cambium(['classify', ...model, '--labels', at('classes.json'), '--threads', '1', at('photos', '**', '1*.png')])
+    mkdirSync(at('names'))
+    writeFileSync(at('names', 'classes.json'), JSON.stringify({ classes: ['red', 'green', 'blue'], templates: ['my {}'] }))
+    const file = await cambium([
+      'classify',
+      ...model,
+      '--labels',
+      at('names', 'classes.json'),
+      '--threads',
+      '1',
+      at('photos', '**', '1*.png'),
+    ])
     const list = await cambium(['classify', ...model, '--labels', 'red,green,blue', '--templates', 'my {}', at('photos', '*', '1?.png')])
     expect(linesOf(file)).toMatchObject([{ label: expect.any(String) }, { error: { code: 'E_IMAGE' } }, { label: expect.any(String) }])
     expect(linesOf(list)).toEqual([linesOf(file)[1]])
