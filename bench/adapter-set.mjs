@@ -5,7 +5,8 @@
  *   node bench/adapter-set.mjs --model DIR [--dtype bf16|f32] [--rank 8] [--targets q_proj,v_proj] [--rounds 9] [--threads 2]
  *                              [--batch 8] [--text]
  *
- * DIR as bench/peers/make_clip.py left it. Ratios are of times in the same round; medians over rounds.
+ * DIR as bench/peers/make_clip.py left it. Ratios are of times in the same round, and of the processor time that was used in
+ * it, which other programs on the machine disturb less; medians over rounds.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -77,19 +78,19 @@ const WORK = {
   one: () => encode(set),
   eight: () => (args.text ? mixed.encodeText(ids) : mixed.encodeImage(pixels)),
 }
-const pass = async (work) => {
-  const [time] = await timed(() => void scope(() => void WORK[work]()))
-  return time
-}
-
 const times = { none: [], one: [], eight: [] }
+const used = { none: [], one: [], eight: [] }
 for (let round = -2; round < Number(args.rounds); round++) {
   for (const work of Object.keys(WORK)) {
-    const time = await pass(work)
-    if (round >= 0) times[work].push(time)
+    const before = process.cpuUsage()
+    const [time] = await timed(() => void scope(() => void WORK[work]()))
+    const { user, system } = process.cpuUsage(before)
+    if (round < 0) continue
+    times[work].push(time)
+    used[work].push((user + system) / 1000)
   }
 }
-const ratios = (a, b) => times[a].map((time, i) => time / times[b][i])
+const ratio = (a, b) => [times, used].map((of) => median(of[a].map((time, i) => time / of[b][i])).toFixed(3)).join(', ')
 const switching = []
 const swapping = []
 for (let i = 0; i < 5; i++) {
@@ -99,9 +100,10 @@ for (let i = 0; i < 5; i++) {
 const line = (name, value) => process.stdout.write(`${name.padEnd(34)} ${value}\n`)
 const { level, threads } = native.backendInfo()
 line('level, threads, type, tower', `${level}, ${threads}, ${args.dtype}, ${args.text ? 'text' : 'vision'}, batch ${batch}`)
-for (const work of Object.keys(WORK)) line(`${work}: ms`, median(times[work]).toFixed(1))
-line('one / none', median(ratios('one', 'none')).toFixed(3))
-line('eight mixed / one', median(ratios('eight', 'one')).toFixed(3))
+for (const work of Object.keys(WORK))
+  line(`${work}: ms, ms of processors`, `${median(times[work]).toFixed(1)}, ${median(used[work]).toFixed(1)}`)
+line('one / none', ratio('one', 'none'))
+line('eight mixed / one', ratio('eight', 'one'))
 line('adapter: numbers', set.list()[0].parameters)
 line('load: ms', median(loading).toFixed(1))
 line('switch: ms', median(switching).toFixed(1))

@@ -1,4 +1,4 @@
-/** A batch whose samples have adapters of their own. */
+/** A batch whose samples have adapters of their own. Good for many batches, until one of its adapters is swapped or deleted. */
 import { CambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'

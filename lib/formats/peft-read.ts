@@ -106,6 +106,7 @@ function sortTensors(file: SafetensorsFile, config: PeftConfig): { targets: Peft
     if (target !== undefined) targets.push(target)
   }
   if (missing.length + unexpected.length > 0) throw mismatch(file.path, missing, unexpected)
+  if (targets.length + saved.size === 0) throw new CambiumError('E_ADAPTER', `${file.path}: expected tensors of an adapter, got none`)
   return { targets, saved }
 }
 

@@ -116,6 +116,12 @@ test('missing and unexpected tensors are listed with the nearest name', async ()
   expect((await errorOf(stray)).message).toMatch(/0 missing and 1 unexpected:\n {2}unexpected .*classifier/)
 })
 
+test('an adapter without tensors is none', async () => {
+  expect((await errorOf(await variant('clip-text-alone', {}, (tensors) => tensors.clear()))).message).toMatch(
+    /expected tensors of an adapter, got none/,
+  )
+})
+
 test('tensors of other shapes and types', async () => {
   const set = (change: Partial<TensorToWrite>, part = 'lora_A.weight') =>
     variant('clip-text-alone', {}, (tensors) => {
