@@ -57,7 +57,12 @@ async function diagnose(): Promise<Diagnosis> {
   const core = await lookAtCore()
   return {
     ok: !('error' in core),
-    versions: { cambium: version, node: process.versions.node, napi: process.versions.napi ?? 'none', ...(host.glibc && { glibc: host.glibc }) },
+    versions: {
+      cambium: version,
+      node: process.versions.node,
+      napi: process.versions.napi ?? 'none',
+      ...(host.glibc && { glibc: host.glibc }),
+    },
     platform: `${host.platform}-${host.arch}${host.libc === undefined ? '' : ` ${host.libc}`}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
     memory: { total: totalmem(), available: (await import('../train/estimate.js')).availableMemory() },
