@@ -49,7 +49,7 @@ test('JSON in more levels than any file has, or in more bytes, is refused before
     expect(() => parseJsonObject(text, 'file')).toThrow(expect.objectContaining({ code: 'E_CONFIG' }))
   expect(parseJsonObject(`{"a":"${'['.repeat(1000)}\\"${'{'.repeat(1000)}"}`, 'file')).toBeDefined() // brackets in strings are none
   mkdirSync(at('big'))
-  writeFileSync(at('big', 'preprocessor_config.json'), Buffer.alloc(150 << 20, ' '))
+  writeFileSync(at('big', 'preprocessor_config.json'), Buffer.concat([Buffer.from('{'), Buffer.alloc(150 << 20, ' '), Buffer.from('}')]))
   expect(await readsOrRefuses(() => ImagePreprocessor.load(at('big'), 40))).toBe('E_CONFIG')
 })
 
@@ -99,6 +99,9 @@ test('open_clip_config.json', async () => {
   )
 })
 
+const split = (regex: unknown) => ({ type: 'Split', pattern: { Regex: regex }, behavior: 'Removed', invert: true })
+const replace = (regex: string, content: string) => ({ type: 'Replace', pattern: { Regex: regex }, content })
+
 describe('tokenizers', () => {
   const encode = async (folder: string) => {
     const tokenizer = await ClipTokenizer.load(folder)
@@ -128,6 +131,23 @@ describe('tokenizers', () => {
       }),
       fuzzing(1),
     )
+  })
+
+  test.each([
+    ['a pattern of 70,000 characters', { pre_tokenizer: split('x'.repeat(70_000)) }],
+    ['a pattern that never ends', { pre_tokenizer: split('(\\p{L}+)+$') }],
+    ['another that never ends', { normalizer: { type: 'Sequence', normalizers: [replace('(a|a)*b', '')] } }],
+    ['a pattern of another type', { pre_tokenizer: split(7) }],
+    ['replacements that double a text forty times', { normalizer: { type: 'Sequence', normalizers: Array(40).fill(replace('a', 'aa')) } }],
+  ])('%s is refused before it is used', async (_, parts) => {
+    const json = { ...clipTokenizerJson(JSON.parse(textOf('clip', 'vocab.json')), '#version\na t\n'), ...parts }
+    expect(await readsOrRefuses(() => ClipTokenizer.fromJson(json))).toBe('E_TOKENIZER')
+  })
+
+  test.each([-1, 1.5, '7', 2 ** 60])('an id that is %p is refused when it comes up', async (id) => {
+    const vocab = { ...JSON.parse(textOf('clip', 'vocab.json')), 'a</w>': id }
+    const tokenizer = await ClipTokenizer.fromJson(clipTokenizerJson(vocab, '#version\n'))
+    expect(await readsOrRefuses(() => tokenizer.encode(['a']))).toBe('E_TOKENIZER')
   })
 
   test('tokenizer.json', async () => {

@@ -61,6 +61,14 @@ describe('images', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(400e6)
   })
 
+  test('a bomb: 24 kB that are 196 million pixels', async () => {
+    const bomb = png(14_000, 14_000, deflateSync(Buffer.alloc(14_000 * (1 + 14_000 / 8))), 1, 0)
+    expect(bomb.length).toBeLessThan(100_000)
+    const before = process.memoryUsage().rss
+    expect(await readsOrRefuses(() => load(bomb))).toBe('E_IMAGE')
+    expect(process.memoryUsage().rss - before).toBeLessThan(200e6)
+  })
+
   test('a line of pixels becomes no image of gigabytes', async () => {
     const line = await sharp({ create: { width: 1, height: 40_000, channels: 3, background: 'red' } })
       .png()
@@ -72,8 +80,8 @@ describe('images', () => {
   })
 })
 
-/** A PNG that says its size and holds one line. */
-function png(width: number, height: number): Buffer {
+/** A PNG that says its size; its data are one line of zeros, or those given. */
+function png(width: number, height: number, data = deflateSync(Buffer.alloc(1000)), depth = 8, colour = 2): Buffer {
   const chunk = (type: string, data: Buffer) => {
     const body = Buffer.concat([Buffer.from(type, 'latin1'), data])
     const frame = Buffer.alloc(8)
@@ -84,9 +92,9 @@ function png(width: number, height: number): Buffer {
   const head = Buffer.alloc(13)
   head.writeUInt32BE(width)
   head.writeUInt32BE(height, 4)
-  head.set([8, 2, 0, 0, 0], 8)
+  head.set([depth, colour, 0, 0, 0], 8)
   const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
-  return Buffer.concat([signature, chunk('IHDR', head), chunk('IDAT', deflateSync(Buffer.alloc(1000))), chunk('IEND', Buffer.alloc(0))])
+  return Buffer.concat([signature, chunk('IHDR', head), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))])
 }
 
 describe('tables', () => {

@@ -38,7 +38,15 @@ const small = async (path: string, seed = 1) => {
 
 /** Reads every tensor that the header names, natively. */
 async function readAll(path: string): Promise<void> {
-  const { tensors } = await openSafetensors(path)
+  const { tensors, size } = await openSafetensors(path)
+  // Whatever passes fills the file to the byte: no hole, no byte twice.
+  const spans = [...tensors.values()].sort((a, b) => a.offset - b.offset || a.bytes - b.bytes)
+  let reached = spans[0]?.offset ?? size
+  for (const { offset, bytes } of spans) {
+    expect(offset).toBe(reached)
+    reached += bytes
+  }
+  expect(reached).toBe(size)
   for (const { name, path, offset, count, dtype, fileSize } of tensors.values()) {
     const code = await readsOrRefuses(async () => {
       const bytes = await native.readTensor({ path, offset, count, from: dtype, to: dtype, expectedSize: fileSize })
@@ -112,6 +120,15 @@ test('a sharded checkpoint: its index and its shards', async () => {
     fuzzing(4),
   )
 })
+
+test.each(['../good.safetensors', '/etc/hostname', '..', 'a/b.safetensors', 'C:\\x.safetensors', 'x\0.safetensors', 'model.bin'])(
+  'a shard named %p is refused by its name',
+  async (shard) => {
+    mkdirSync(at('names'), { recursive: true })
+    writeFileSync(at('names', 'model.safetensors.index.json'), JSON.stringify({ weight_map: { 'a.weight': shard } }))
+    expect(await readsOrRefuses(() => openCheckpoint(at('names')))).toBe('E_SHARD_INDEX')
+  },
+)
 
 test('an adapter: settings and factors', async () => {
   const adapter = new RAdapter(clip, { rank: 2 })
