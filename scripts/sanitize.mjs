@@ -1,8 +1,9 @@
 // Builds the stand-alone checks of native/test under the sanitizers and runs them: AddressSanitizer with
 // UndefinedBehaviorSanitizer over products, op kernels and streams, ThreadSanitizer over streams, memory and the pool.
 // `npm run test:sanitize` runs both, `npm run test:sanitize -- thread` or `-- address` one of them; `-- addon` builds the addon
-// under AddressSanitizer too and runs the op cases of jest over it.
-import { spawnSync } from 'node:child_process'
+// under AddressSanitizer and runs over it the tests of jest that go through every op, workers and files (some minutes).
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -28,11 +29,43 @@ function checks(kind) {
   for (const program of programs) run(join(folder, program), [], env)
 }
 
+/** The addon itself: the sanitizer's libraries are loaded before node, which knows nothing of them. */
+function addon() {
+  const require = createRequire(import.meta.url)
+  const folder = join('build', 'sanitize-addon')
+  const flags = `-g1 -fno-omit-frame-pointer ${ADDRESS.flags}`
+  run(process.execPath, [
+    require.resolve('cmake-js/bin/cmake-js'),
+    'compile',
+    '-d',
+    root,
+    '-O',
+    folder,
+    '-p',
+    '2',
+    `--CDCMAKE_CXX_FLAGS=${flags}`,
+  ])
+  const library = (name) => execFileSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).trim()
+  const tests = [
+    'test/ops/ops',
+    'test/core/(handles|memory|recompute|workers|kernel-error)',
+    'test/formats/safetensors-file',
+    'test/data/resize',
+  ]
+  run(process.execPath, [require.resolve('jest/bin/jest'), '-i', '--testTimeout=500000', ...tests], {
+    LD_PRELOAD: ['libasan.so', 'libubsan.so'].map(library).join(':'),
+    // node keeps what it has until it ends, and its own strings cross the border.
+    ASAN_OPTIONS: 'detect_leaks=0:verify_asan_link_order=0:alloc_dealloc_mismatch=0',
+    CAMBIUM_ADDON: join(root, folder, 'Release', 'cambium.node'),
+  })
+}
+
 const asked = process.argv.slice(2)
 for (const kind of asked.length > 0 ? asked : Object.keys(kinds)) {
-  if (!(kind in kinds)) {
-    process.stderr.write(`sanitize: expected ${Object.keys(kinds).join(', ')}, got ${kind}\n`)
+  if (kind in kinds) checks(kind)
+  else if (kind === 'addon') addon()
+  else {
+    process.stderr.write(`sanitize: expected address, thread or addon, got ${kind}\n`)
     process.exit(2)
   }
-  checks(kind)
 }
