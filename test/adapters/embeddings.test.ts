@@ -53,6 +53,11 @@ test.each(['clip-patterns', 'clip-layers', 'clip-everywhere', 'clip-everywhere-d
   },
 )
 
+test('tensors that stand in for the model are rounded as it is', async () => {
+  const folder = fixture('peft', 'clip-everywhere')
+  expect(await errorOf(folder, folder, 'bf16')).toBeLessThan(0.02)
+})
+
 test('the same features from the method that trains', async () => {
   for (const [shape, name] of CASES.filter(([, kind]) => !kind.endsWith('bias'))) {
     const clip = await Clip.load(fixture(shape, 'clip-quick-gelu'), { dtype: 'f32' })
