@@ -59,6 +59,7 @@ class Training:
                 self.model.add_adapter(f"adapter{i}", config)
             for name, p in self.model.named_parameters():
                 p.requires_grad_("lora_" in name)
+            self.model.eval()  # PEFT mixes adapters outside training alone; there is no dropout to lose
             self.names = ["default"] + [f"adapter{i}" for i in range(1, args.adapters)]
         self.inputs = load_inputs(args.model, torch.bfloat16 if args.mode == "bf16-pure" else torch.float32)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]

@@ -83,20 +83,19 @@ export function loraTargets(config: ClipConfig, options: LoraTargetOptions): Lor
 }
 
 function selector({ targets = ['q_proj', 'v_proj'], exclude }: LoraTargetOptions, all: readonly Linear[]): (one: Linear) => boolean {
-  if (targets instanceof RegExp) return ({ module }) => targets.test(module)
   const names = all.map(({ module }) => module)
-  for (const name of typeof targets === 'string' ? [] : targets) {
+  for (const name of targets instanceof RegExp || typeof targets === 'string' ? [] : targets) {
     if (names.some((module) => module === name || module.endsWith(`.${name}`))) continue
     const parts = new Set(names.flatMap((module) => [module, module.slice(module.lastIndexOf('.') + 1)]))
     const near = nearestName(name, parts)
     throw new CambiumError('E_OPTION', `targets: expected names of linears, got ${name}${near ? `; nearest: ${near}` : ''}`)
   }
   const matches = targetMatcher({
-    targetModules: targets,
+    targetModules: targets instanceof RegExp ? 'all-linear' : targets,
     excludeModules: exclude,
     modulesToSave: [],
     layersToTransform: undefined,
     layersPattern: [],
   })
-  return ({ module }) => matches(module)
+  return ({ module }) => matches(module) && (!(targets instanceof RegExp) || targets.test(module))
 }

@@ -235,6 +235,7 @@ test('targets by name, suffix, pattern, tower and layer', async () => {
     'text_model.encoder.layers.0.mlp.fc2',
   ])
   expect(await count({ layers: [1], tower: 'vision' })).toHaveLength(2)
+  expect(await count({ targets: /layers\.0.*/, exclude: 'text_model.*' })).toHaveLength(6)
   for (const options of [
     { targets: ['q_prj'] },
     { targets: /nothing/ },
