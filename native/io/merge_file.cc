@@ -15,7 +15,9 @@ namespace {
 
 constexpr int64_t kPieceBytes = 1 << 20;
 constexpr int64_t kFlat = 4096;  // elements that pass through the cache together where rows do not matter
-constexpr int64_t kWave = 24;    // pieces between two looks at the control words
+constexpr int64_t kWave = 64;    // pieces for which this work has the pool to itself
+constexpr int64_t kAhead = 8;    // pieces that are read ahead
+constexpr int64_t kWidth = 512;   // columns of a block that stays in the first cache
 enum Scratch { kRaw, kValues, kMixed, kConverted };
 
 IoStatus no_memory(const std::string& name) { return IoStatus::error("E_OUT_OF_MEMORY", name + ": expected free host memory, got none"); }
@@ -77,20 +79,31 @@ class Fold {
   }
 
  private:
-  // Reads piece i and gives its blocks, folded by the first `count` steps, to `use`(first element, elements, values).
+  // Reads piece i and gives its elements, folded by the first `count` steps, to `use`(first element, elements, values): parts of
+  // rows, whole ones where there are norms.
   template <class Use>
   IoStatus each_block(int64_t i, size_t count, bool stop_before_norm, char* raw, const Use& use) const {
     const int64_t elements = piece_count(i), block = std::min(kFoldRows * columns_, elements);
     IoStatus status = source_.read(from(i), static_cast<uint64_t>(elements * from_size_), raw);
     if (!status.ok()) return status;
-    double* v = static_cast<double*>(thread_scratch(kValues, static_cast<size_t>(block) * 8));
-    double* mixed = static_cast<double*>(thread_scratch(kMixed, static_cast<size_t>(block) * 8));
+    const bool whole_rows = flat_ || std::any_of(segment_.steps.begin(), segment_.steps.end(), [](const FoldStepSource& step) { return step.norm != FoldStep::kNone; });
+    const int64_t width = whole_rows ? columns_ : std::min(kWidth, columns_);
+    double* v = static_cast<double*>(thread_scratch(kValues, static_cast<size_t>(kFoldRows * width) * 8));
+    double* mixed = static_cast<double*>(thread_scratch(kMixed, static_cast<size_t>(kFoldRows * width) * 8));
     if (!v || !mixed) return no_memory(segment_.name);
     for (int64_t at = 0; at < elements; at += block) {
       const int64_t n = std::min(block, elements - at);
-      to_doubles(raw + at * from_size_, segment_.from_type, v, n);
-      if (!flat_) fold_rows(steps_, count, (i * piece_ + at) / columns_, n / columns_, columns_, v, mixed, stop_before_norm);
-      use(at, n, v);
+      if (flat_) {
+        to_doubles(raw + at * from_size_, segment_.from_type, v, n);
+        use(at, n, v);
+        continue;
+      }
+      for (int64_t first = 0; first < columns_; first += width) {
+        const FoldBlock part{v, mixed, (i * piece_ + at) / columns_, n / columns_, first, std::min(width, columns_ - first)};
+        for (int64_t r = 0; r < part.rows; ++r) to_doubles(raw + (at + r * columns_ + first) * from_size_, segment_.from_type, v + r * part.width, part.width);
+        fold_block(steps_, count, part, columns_, stop_before_norm);
+        for (int64_t r = 0; r < part.rows; ++r) use(at + r * columns_ + first, part.width, v + r * part.width);
+      }
     }
     return {};
   }
@@ -113,7 +126,7 @@ class Fold {
           return;
         }
         states[static_cast<size_t>(task)] = each_block(first + task, steps_.size(), true, raw, [&](int64_t, int64_t n, double* v) {
-          for (int64_t j = 0; j < n; ++j) sum[j % columns_] += v[j] * v[j];
+          for (int64_t j = 0; j < n; ++j) sum[j] += v[j] * v[j];
         });
       });
       for (IoStatus& state : states) {
@@ -157,27 +170,31 @@ struct Range {
   uint64_t from, to, from_end, to_end;
 };
 
-// Runs pieces [0, pieces) in waves; where(piece, source) is its range in that source and in the target. The next wave is read ahead, the last one's pages are let go and its writing begins.
+// Runs pieces [0, pieces); where(piece, source) is its range in that source and in the target. Each piece asks for the one a
+// wave ahead, lets its own pages go and has its writing begun, all beside the work of the others.
 template <class Where, class Work>
 IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
   FirstError error;
-  for (int64_t first = 0; first < pieces; first += kWave) {
+  const auto piece = [&](int64_t i) {
     if (load(control.abort) != 0) return IoStatus::error("E_ABORTED", "merge: the work was aborted");
-    const int64_t end = std::min(pieces, first + kWave), next = std::min(pieces, end + kWave);
-    for (size_t s = 0; s < sources.size(); ++s) {
-      if (first == 0) sources[s]->will_need(where(0, s).from, where(end - 1, s).from_end - where(0, s).from);
-      if (end < next) sources[s]->will_need(where(end, s).from, where(next - 1, s).from_end - where(end, s).from);
+    for (size_t s = 0; s < sources.size() && i + kAhead < pieces; ++s) {
+      const Range ahead = where(i + kAhead, s);
+      sources[s]->will_need(ahead.from, ahead.from_end - ahead.from);
     }
-    parallel_for(end - first, [&](int64_t task) {
-      if (!error.failed()) error.add(task, work(first + task));
+    IoStatus status = work(i);
+    if (!status.ok()) return status;
+    for (size_t s = 0; s < sources.size(); ++s) sources[s]->will_not_need(where(i, s).from, where(i, s).from_end - where(i, s).from);
+    const Range done = where(i, 0);
+    target.start_writeback(done.to, done.to_end - done.to);
+    if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(done.to_end - done.to), __ATOMIC_RELAXED);
+    return status;
+  };
+  for (int64_t first = 0; first < pieces && !error.failed(); first += kWave) {
+    parallel_for(std::min(kWave, pieces - first), [&](int64_t task) {
+      if (!error.failed()) error.add(task, piece(first + task));
     });
-    if (error.failed()) return error.status();
-    for (size_t s = 0; s < sources.size(); ++s) sources[s]->will_not_need(where(first, s).from, where(end - 1, s).from_end - where(first, s).from);
-    const Range begin = where(first, 0), last = where(end - 1, 0);
-    target.start_writeback(begin.to, last.to_end - begin.to);
-    if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(last.to_end - begin.to), __ATOMIC_RELAXED);
   }
-  return {};
+  return error.status();
 }
 
 IoStatus copy_segment(const MergeSegment& segment, const ReadFile& source, const WriteFile& target, const MergeControl& control) {

@@ -75,9 +75,6 @@ void WriteFile::start_writeback(uint64_t offset, uint64_t bytes) const {
 
 IoStatus WriteFile::sync() const {
   if (::fsync(descriptor_) != 0) return IoStatus::system(path_, errno);
-#if defined(POSIX_FADV_DONTNEED)
-  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
-#endif
   return {};
 }
 

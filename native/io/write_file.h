@@ -21,7 +21,7 @@ class WriteFile {
   IoStatus copy(const ReadFile& from, uint64_t from_offset, uint64_t offset, uint64_t bytes) const;
   // Asks the system to begin writing a range back; never an error.
   void start_writeback(uint64_t offset, uint64_t bytes) const;
-  // Waits until all is on the disk; then its cached pages may go.
+  // Waits until all is on the disk.
   IoStatus sync() const;
 
  private:

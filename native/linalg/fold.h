@@ -23,12 +23,16 @@ struct FoldStep {
 
 constexpr int64_t kFoldRows = 4;  // rows that pass through the cache together
 
-// v [rows][columns] += p [rows][rank] · q [rank][columns], for at most kFoldRows rows; p's rows lie `p_stride` apart. For
-// each element the products are added in the order of the rank.
-void add_product(double* v, const double* p, int64_t p_stride, const double* q, int64_t rows, int64_t rank, int64_t columns);
+// Columns [first, first + width) of rows of W, in doubles: v [rows][width].
+struct FoldBlock {
+  double* v;
+  double* scratch;  // as large as v
+  int64_t row, rows;  // at most kFoldRows
+  int64_t first, width;
+};
 
-// Runs steps [0, count) on rows [row, row + rows) of W, given in v; at most kFoldRows. `scratch` holds rows * columns.
+// Runs steps [0, count) on a block of a matrix of `columns` columns; one with norms of rows must span them all.
 // `stop_before_norm`: leaves the last step's D in v.
-void fold_rows(const std::vector<FoldStep>& steps, size_t count, int64_t row, int64_t rows, int64_t columns, double* v, double* scratch, bool stop_before_norm = false);
+void fold_block(const std::vector<FoldStep>& steps, size_t count, const FoldBlock& block, int64_t columns, bool stop_before_norm = false);
 
 }  // namespace cambium

@@ -65,59 +65,53 @@ CAMBIUM_CLONES int64_t narrow_f32(const double* from, float* to, int64_t n) {
   }
   return wrong;
 }
+// The careful way for one type; counts results that are NaN or infinite.
+template <int kDigits>
+__attribute__((always_inline)) inline int64_t narrow_plain(const double* from, uint16_t* to, int64_t n) {
+  constexpr uint32_t kInfinity = kDigits == 7 ? 0x7f80 : 0x7c00;
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t b = rounded_to_odd(from[i]), half = kDigits == 7 ? bf16_of(b) : f16_of(b);
+    to[i] = static_cast<uint16_t>(half);
+    wrong += (half & kInfinity) == kInfinity ? 1 : 0;
+  }
+  return wrong;
+}
+
 #if defined(__GNUC__) && !defined(__clang__)
-// Eight at a time by hand: the compiler finds only half the width in the plain loop, a fifth of a merge's time.
 typedef double D8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef int64_t L8 __attribute__((vector_size(64)));
-typedef float F8 __attribute__((vector_size(32)));
-typedef uint32_t U8 __attribute__((vector_size(32)));
 typedef int32_t I8 __attribute__((vector_size(32)));
 typedef uint16_t H8 __attribute__((vector_size(16), aligned(2), may_alias));
 
-CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) {
+// Normal numbers, which are nearly all, are rounded in the bits of the double; a group with any other goes the careful way.
+template <int kDigits, int kBias>
+__attribute__((always_inline)) inline int64_t narrow_half(const double* from, uint16_t* to, int64_t n) {
+  constexpr int kShift = 52 - kDigits;
+  constexpr int64_t kGroup = 64, kInfinity = kDigits == 7 ? 0x7f80 : 0x7c00, kLeast = int64_t{1023 - kBias + 1} << 52;
   int64_t wrong = 0, i = 0;
-  U8 special = {};
-  for (; i + 8 <= n; i += 8) {
-    const D8 x = *reinterpret_cast<const D8*>(from + i);
-    const F8 f = __builtin_convertvector(x, F8);
-    const D8 back = __builtin_convertvector(f, D8);
-    const L8 magnitude = reinterpret_cast<L8>(x) & INT64_MAX, rounded = reinterpret_cast<L8>(back) & INT64_MAX;  // order as doubles do
-    const I8 inexact = __builtin_convertvector(reinterpret_cast<L8>(x) != reinterpret_cast<L8>(back), I8), above = __builtin_convertvector(rounded > magnitude, I8);
-    const U8 b = (reinterpret_cast<U8>(f) + reinterpret_cast<U8>(above)) | (reinterpret_cast<U8>(inexact) & 1);
-    const U8 half = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-    special |= reinterpret_cast<U8>((half & 0x7f80) == 0x7f80) | reinterpret_cast<U8>((b & 0x7f800000) == 0x7f800000);
-    *reinterpret_cast<H8*>(to + i) = __builtin_convertvector(half, H8);
+  for (; i + kGroup <= n; i += kGroup) {
+    L8 special = {};
+    for (int64_t j = i; j < i + kGroup; j += 8) {
+      const L8 bits = reinterpret_cast<L8>(*reinterpret_cast<const D8*>(from + j)), magnitude = bits & INT64_MAX;
+      const L8 rounded = ((magnitude + ((int64_t{1} << (kShift - 1)) - 1) + (magnitude >> kShift & 1)) >> kShift) - (int64_t{1023 - kBias} << kDigits);
+      const L8 nonzero = -magnitude >> 63;  // a sign spread over the lane: comparisons of such vectors are not compiled well
+      special |= (nonzero & ((magnitude - kLeast) >> 63)) | ((kInfinity - 1 - rounded) >> 63);
+      *reinterpret_cast<H8*>(to + j) = __builtin_convertvector(__builtin_convertvector((rounded & nonzero) | (bits >> 48 & 0x8000), I8), H8);  // by way of 32 bits: the compiler knows those moves
+    }
+    if (special[0] | special[1] | special[2] | special[3] | special[4] | special[5] | special[6] | special[7]) wrong += narrow_plain<kDigits>(from + i, to + i, kGroup);
   }
-  uint32_t any = 0;
-  for (int j = 0; j < 8; ++j) any |= special[j];
-  // NaN and infinity take the careful way, all over again; they are rare, and then an error most often.
-  for (i = any ? 0 : i; i < n; ++i) {
-    const uint32_t half = bf16_of(rounded_to_odd(from[i]));
-    to[i] = static_cast<uint16_t>(half);
-    wrong += (half & 0x7f80) == 0x7f80 ? 1 : 0;
-  }
-  return wrong;
+  return wrong + narrow_plain<kDigits>(from + i, to + i, n - i);
 }
 #else
-CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) {
-  int64_t wrong = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t half = bf16_of(rounded_to_odd(from[i]));
-    to[i] = static_cast<uint16_t>(half);
-    wrong += (half & 0x7f80) == 0x7f80 ? 1 : 0;
-  }
-  return wrong;
+template <int kDigits, int>
+__attribute__((always_inline)) inline int64_t narrow_half(const double* from, uint16_t* to, int64_t n) {
+  return narrow_plain<kDigits>(from, to, n);
 }
 #endif
-CAMBIUM_CLONES int64_t narrow_f16(const double* from, uint16_t* to, int64_t n) {
-  int64_t wrong = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t half = f16_of(rounded_to_odd(from[i]));
-    to[i] = static_cast<uint16_t>(half);
-    wrong += (half & 0x7c00) == 0x7c00 ? 1 : 0;
-  }
-  return wrong;
-}
+
+CAMBIUM_CLONES int64_t narrow_bf16(const double* from, uint16_t* to, int64_t n) { return narrow_half<7, 127>(from, to, n); }
+CAMBIUM_CLONES int64_t narrow_f16(const double* from, uint16_t* to, int64_t n) { return narrow_half<10, 15>(from, to, n); }
 int64_t narrow_f64(const double* from, double* to, int64_t n) {
   int64_t wrong = 0;
   for (int64_t i = 0; i < n; ++i) {
