@@ -100,6 +100,24 @@ test('safetensors: headers that lie', async () => {
   expect(({} as { polluted?: unknown }).polluted).toBeUndefined()
 })
 
+test('safetensors: tensors that overlap, leave holes or end elsewhere than the file', async () => {
+  const spans = fc.array(fc.tuple(fc.nat(6), fc.nat(6)), { minLength: 1, maxLength: 4 })
+  const seen = new Set<string>()
+  await fc.assert(
+    fc.asyncProperty(spans, fc.integer({ min: -1, max: 1 }), async (list, more) => {
+      const entries = list.map(([begin, size], i) => [`t${i}`, { dtype: 'U8', shape: [size], data_offsets: [begin, begin + size] }])
+      const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
+      const length = Buffer.alloc(8)
+      length.writeBigUInt64LE(BigInt(json.length))
+      const end = Math.max(0, Math.max(...list.map(([begin, size]) => begin + size)) + more)
+      writeFileSync(at('spans.safetensors'), Buffer.concat([length, json, Buffer.alloc(end)]))
+      seen.add(await readsOrRefuses(() => readAll(at('spans.safetensors'))))
+    }),
+    fuzzing(10),
+  )
+  expect([...seen].sort()).toEqual(['E_SAFETENSORS_INCOMPLETE', 'E_SAFETENSORS_OFFSETS', 'read'])
+})
+
 test('a sharded checkpoint: its index and its shards', async () => {
   mkdirSync(at('sharded'))
   await small(at('sharded', 'model-00001-of-00002.safetensors'))
