@@ -56,7 +56,7 @@ export async function planRun(
 }
 
 /** What A and B weigh, and the inputs that their gradients read: one for q, k and v, and those that nobody else keeps. */
-function loraLoad(config: ClipConfig, { rank, lora }: MethodOptions): LoraLoad {
+export function loraLoad(config: ClipConfig, { rank, lora }: MethodOptions): LoraLoad {
   const targets = loraTargets(config, { ...lora, r: rank })
   const load = (tower: Tower) => {
     const own = targets.filter((target) => target.tower === tower)
