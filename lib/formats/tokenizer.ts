@@ -62,7 +62,7 @@ export class ClipTokenizer {
     const id = (name: string, standard: string) => {
       const token = contentOf(config[name]) ?? standard
       const found = engine.token_to_id(token)
-      if (found === undefined || !Number.isSafeInteger(found))
+      if (found === undefined || !Number.isSafeInteger(found) || found < 0)
         throw new CambiumError('E_TOKENIZER', `tokenizer: expected an id for ${name} ${token}, got none`)
       return found
     }

@@ -150,6 +150,12 @@ describe('tokenizers', () => {
     expect(await readsOrRefuses(() => tokenizer.encode(['a']))).toBe('E_TOKENIZER')
   })
 
+  test('an end token of id -1 is refused', async () => {
+    const json = clipTokenizerJson(JSON.parse(textOf('clip', 'vocab.json')), '#version\n') as Record<string, unknown>
+    const tokens = (json.added_tokens as object[]).map((token) => ({ ...token, id: -1 }))
+    expect(await readsOrRefuses(() => ClipTokenizer.fromJson({ ...json, added_tokens: tokens }))).toBe('E_TOKENIZER')
+  })
+
   test('tokenizer.json', async () => {
     const small = Object.fromEntries(
       Object.entries(JSON.parse(textOf('clip', 'vocab.json')) as Record<string, number>).filter(([, id]) => id < 60 || id > 590),
