@@ -14,7 +14,7 @@ export interface TensorDrift {
   readonly meanUlp: number
   /** ‖written − exact‖ / ‖exact‖ */
   readonly relative: number
-  /** ‖written − exact‖ / ‖exact − original‖: the share of the change that the file's type cannot hold */
+  /** ‖written − exact‖ / ‖exact − original‖: the share of the change that the file's type cannot hold; 0 without a change */
   readonly ofChange: number
 }
 
@@ -40,7 +40,7 @@ export async function verifyFile(plan: MergePlan, rows: 'sample' | 'all', signal
       maxUlp,
       meanUlp: sums.sumUlp / elements,
       relative: ratio(sums.error, sums.exact),
-      ofChange: ratio(sums.error, sums.delta),
+      ofChange: sums.delta === 0 ? 0 : ratio(sums.error, sums.delta),
     }
     // Results that are not finite have no distance; they are counted when they are written.
     if (maxUlp > 0.5001)

@@ -79,7 +79,7 @@ function output(source: StoredTensor, edit: TensorEdit | undefined, dtype: DiskD
   if (edit !== undefined && edit.steps.length > 0 && !FLOATS.has(source.dtype))
     throw new CambiumError('E_DTYPE', `${name}: expected F32, F16, BF16 or F64 to merge into, got ${source.dtype}`)
   const bytes = (values.count * DTYPE_BITS[type]) / 8
-  return { name, dtype: type, shape: values.shape, bytes, changed: edit !== undefined, source: values, edit }
+  return { name, dtype: type, shape: values.shape, bytes, changed: edit !== undefined || type !== source.dtype, source: values, edit }
 }
 
 function segmentOf(out: Output, to: number, sources: { path: string; size: number }[]): MergeSegment {

@@ -191,7 +191,12 @@ describe('any architecture', () => {
     const adapter = await madeUpAdapter(fresh(), { modules: { a: [120, 80] } })
     const [plain, narrow] = [fresh(), fresh()]
     await mergeFolder({ model, adapter, out: plain })
-    await mergeFolder({ model, adapter, out: narrow, dtype: 'bf16', verify: 'all' })
+    const { drift, changed } = await mergeFolder({ model, adapter, out: narrow, dtype: 'bf16', verify: 'all' })
+    expect(changed.map(({ name }) => name).sort()).toEqual(['a.weight', 'c']) // c is rounded
+    expect(drift?.map(({ name, ofChange }) => [name, ofChange > 0]).sort()).toEqual([
+      ['a.weight', true],
+      ['c', false],
+    ])
     const [exact, rounded] = [await openCheckpoint(plain), await openCheckpoint(narrow)]
     expect([...rounded.tensors.values()].map(({ name, dtype }) => [name, dtype]).sort()).toEqual([
       ['a.weight', 'BF16'],

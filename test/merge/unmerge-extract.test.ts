@@ -47,6 +47,15 @@ describe('unmerge', () => {
     await expect(unmergeFolder({ model: merged, out: back })).rejects.toMatchObject({ code: 'E_UNMERGE' })
   })
 
+  test('with the original bytes kept, from another type too', async () => {
+    const model = await madeUpCheckpoint(fresh(), SPEC)
+    const adapter = await madeUpAdapter(fresh(), { modules: MODULES })
+    const [merged, back] = [fresh(), fresh()]
+    await mergeFolder({ model, adapter, out: merged, keepOriginal: true, dtype: 'f16' })
+    expect(await unmergeFolder({ model: merged, out: back })).toMatchObject({ isBase: true })
+    expect(await valuesOf(back, 'embed.weight')).toEqual(await valuesOf(model, 'embed.weight'))
+  })
+
   test('by subtraction: near the original, and said how near', async () => {
     const model = await madeUpCheckpoint(fresh(), SPEC)
     const adapter = await madeUpAdapter(fresh(), { modules: MODULES, size: 0.05 })
