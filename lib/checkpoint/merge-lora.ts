@@ -1,7 +1,8 @@
 // Folding a LoRA into the weights of a model in memory: W + α s B A (less the start that PiSSA and OLoRA take off), with DoRA
 // m_α / ‖W + α s B A‖ times that, m_α between ‖W‖ and m; biases b + α s b_lora. Sums in f64, one rounding to f32.
 import { CambiumError } from '../errors.js'
-import { currentFactors, type Lora, type LoraModule } from '../methods/lora.js'
+import type { Lora } from '../methods/lora.js'
+import { currentFactors, type LoraModule } from '../methods/lora-module.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { Tensor } from '../tensor.js'
