@@ -26,7 +26,10 @@ void draw(const Stream& s, uint32_t counter, uint32_t key, uint32_t* out) {
     }
     key0 += 0x9E3779B9, key1 += 0xBB67AE85;
   }
-  for (int l = 0; l < kLanes; ++l) out[l] = c0[l], out[kLanes + l] = c1[l], out[2 * kLanes + l] = c2[l], out[3 * kLanes + l] = c3[l];
+  for (int l = 0; l < kLanes; ++l) {
+    out[l] = c0[l], out[kLanes + l] = c1[l];
+    out[2 * kLanes + l] = c2[l], out[3 * kLanes + l] = c3[l];
+  }
 }
 
 int run(CbContext* context, const dropout_args& f, const void* from, void* to, int32_t accumulate) {

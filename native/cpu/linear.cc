@@ -1,10 +1,11 @@
 // linear: y = act(column_scale ∘ (gate · (x Wᵀ) + Σ Δ) + bias) + residual + skip, and its gradients. See args.h for the
 // contract.
 //
-// Everything but the product rides in the epilogue of the product, and low-rank deltas in its sums (linear_low_rank.h). A weight's packed copy lies in its CbPack slots, one
-// per direction: frozen weights are permuted once. With an activation, backward first makes dpre = dy ⊙ act'(pre) in
-// one pass (in the product's type, together with the sums for dbias and dcolumn_scale); without, dy itself is dpre. A
-// column scale makes dz = dpre ∘ column_scale of it in the same pass.
+// Everything but the product rides in the epilogue of the product, and low-rank deltas in its sums
+// (linear_low_rank.h). A weight's packed copy lies in its CbPack slots, one per direction: frozen weights are permuted
+// once. With an activation, backward first makes dpre = dy ⊙ act'(pre) in one pass (in the product's type, together with
+// the sums for dbias and dcolumn_scale); without, dy itself is dpre. A column scale makes dz = dpre ∘ column_scale of it
+// in the same pass.
 #include <sched.h>
 
 #include <cstdlib>
@@ -101,8 +102,8 @@ void without_product(const linear_args& f) {
   });
 }
 
-// dz = dy ⊙ act'(pre) ∘ column_scale, written to `dz` when that is another thing than dy, and the column sums for dbias and
-// dcolumn_scale when they are wanted.
+// dz = dy ⊙ act'(pre) ∘ column_scale, written to `dz` when that is another thing than dy, and the column sums for dbias
+// and dcolumn_scale when they are wanted.
 int differentiate(CbContext* context, const linear_grads& g, void* dz) {
   const linear_args& f = *g.f;
   const bool sums = g.dbias != nullptr || g.dcolumn_scale != nullptr;
