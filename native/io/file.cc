@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -75,6 +76,17 @@ void ReadFile::will_not_need(uint64_t offset, uint64_t bytes) const {
   ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
 #else
   (void)offset, (void)bytes;
+#endif
+}
+
+bool ReadFile::is_cached(uint64_t offset) const {
+#if defined(__linux__) && defined(RWF_NOWAIT)
+  char byte;
+  const struct iovec where = {&byte, 1};
+  return ::preadv2(descriptor_, &where, 1, static_cast<off_t>(offset), RWF_NOWAIT) == 1;
+#else
+  (void)offset;
+  return false;
 #endif
 }
 

@@ -28,6 +28,9 @@ class ReadFile {
   void will_need(uint64_t offset, uint64_t bytes) const;
   void will_not_need(uint64_t offset, uint64_t bytes) const;
 
+  // Whether the system holds that byte in memory; false where it cannot tell.
+  bool is_cached(uint64_t offset) const;
+
   // For system calls that copy between files.
   int descriptor() const { return descriptor_; }
 

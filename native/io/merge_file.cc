@@ -171,19 +171,24 @@ struct Range {
 };
 
 // Runs pieces [0, pieces); where(piece, source) is its range in that source and in the target. Each piece asks for the one a
-// wave ahead, lets its own pages go and has its writing begun, all beside the work of the others.
+// wave ahead, lets its own pages go and has its writing begun, all beside the work of the others. What the system held in
+// memory before is neither asked for nor let go.
 template <class Where, class Work>
 IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
   FirstError error;
+  std::vector<bool> cold;
+  for (size_t s = 0; s < sources.size() && pieces > 0; ++s) cold.push_back(!sources[s]->is_cached(where(pieces - 1, s).from_end - 1));
   const auto piece = [&](int64_t i) {
     if (load(control.abort) != 0) return IoStatus::error("E_ABORTED", "merge: the work was aborted");
     for (size_t s = 0; s < sources.size() && i + kAhead < pieces; ++s) {
       const Range ahead = where(i + kAhead, s);
-      sources[s]->will_need(ahead.from, ahead.from_end - ahead.from);
+      if (cold[s]) sources[s]->will_need(ahead.from, ahead.from_end - ahead.from);
     }
     IoStatus status = work(i);
     if (!status.ok()) return status;
-    for (size_t s = 0; s < sources.size(); ++s) sources[s]->will_not_need(where(i, s).from, where(i, s).from_end - where(i, s).from);
+    for (size_t s = 0; s < sources.size(); ++s) {
+      if (cold[s]) sources[s]->will_not_need(where(i, s).from, where(i, s).from_end - where(i, s).from);
+    }
     const Range done = where(i, 0);
     target.start_writeback(done.to, done.to_end - done.to);
     if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(done.to_end - done.to), __ATOMIC_RELAXED);
