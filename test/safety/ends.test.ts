@@ -12,6 +12,7 @@ import { tinyClip } from '../tiny-clip.js'
 import { PHASES, type Phase, type Place, steps } from './busy-child.js'
 
 // However and whenever a process or a worker ends: with the code it chose, no crash, no hang, and what belonged to it is gone.
+jest.setTimeout(600_000) // a busy machine is no failure
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 const place: Place = { clip: at('clip'), adapter: at('adapter'), image: at('image.png'), out: at('out') }

@@ -22,6 +22,7 @@ import { contents, expectReadable, expectSame, leftoversBelow } from './readable
 
 // What goes wrong in the world: a full disk, a folder that cannot be used, files that change or vanish, numbers that are none,
 // somebody who has had enough. Each is an error with a code, and what was saved before stays good.
+jest.setTimeout(600_000) // a busy machine is no failure
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 let settings: FineTuneOptions

@@ -17,6 +17,7 @@ import { contents, expectReadable, expectSame } from './readable.js'
 
 // Whatever is saved is stopped before every single change that it makes to files: the folder then holds what was there before or
 // what was to be, in full, for us at once; other programs at worst see a folder without its config.json.
+jest.setTimeout(600_000) // a busy machine is no failure
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 let clip: Clip
