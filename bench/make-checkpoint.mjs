@@ -28,7 +28,10 @@ const { values: args } = parseArgs({
 const [layers, width, inner, vocab, rank] = ['layers', 'width', 'inner', 'vocab', 'rank'].map((key) => Number(args[key]))
 
 /** A pool of normal numbers, from which every tensor takes a stretch that begins elsewhere. */
-const pool = Float32Array.from({ length: 1 << 22 }, () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()))
+const pool = Float32Array.from(
+  { length: 1 << 22 },
+  () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()),
+)
 const halves = (scale) => Uint16Array.from(new Uint32Array(pool.map((x) => x * scale).buffer), (bits) => bits >>> 16)
 const stretch = (source, count) => {
   const out = new source.constructor(count)
@@ -41,7 +44,16 @@ const stretch = (source, count) => {
   return new Uint8Array(out.buffer)
 }
 const weights = halves(0.02)
-const tensor = (name, shape) => ({ name, dtype: 'BF16', shape, data: () => stretch(weights, shape.reduce((a, b) => a * b)) })
+const tensor = (name, shape) => ({
+  name,
+  dtype: 'BF16',
+  shape,
+  data: () =>
+    stretch(
+      weights,
+      shape.reduce((a, b) => a * b),
+    ),
+})
 
 const linears = {
   ...Object.fromEntries(['q', 'k', 'v', 'o'].map((p) => [`self_attn.${p}_proj`, [width, width]])),
@@ -49,7 +61,11 @@ const linears = {
   'mlp.up_proj': [inner, width],
   'mlp.down_proj': [width, inner],
 }
-const model = [tensor('model.embed_tokens.weight', [vocab, width]), tensor('model.norm.weight', [width]), tensor('lm_head.weight', [vocab, width])]
+const model = [
+  tensor('model.embed_tokens.weight', [vocab, width]),
+  tensor('model.norm.weight', [width]),
+  tensor('lm_head.weight', [vocab, width]),
+]
 const adapter = []
 for (let layer = 0; layer < layers; layer++) {
   const at = `model.layers.${layer}`
@@ -60,7 +76,11 @@ for (let layer = 0; layer < layers; layer++) {
       name: `base_model.model.${at}.${name}.${part}.weight`,
       dtype: 'F32',
       shape: sides,
-      data: () => stretch(pool.map((x) => x * 0.01), sides[0] * sides[1]),
+      data: () =>
+        stretch(
+          pool.map((x) => x * 0.01),
+          sides[0] * sides[1],
+        ),
     })
     adapter.push(factor('lora_A', [rank, shape[1]]), factor('lora_B', [shape[0], rank]))
   }
@@ -81,5 +101,11 @@ const config = {
   torch_dtype: 'bfloat16',
 }
 writeFileSync(join(args.out, 'model/config.json'), JSON.stringify(config, null, 2))
-const peft = { peft_type: 'LORA', task_type: 'CAUSAL_LM', r: rank, lora_alpha: 2 * rank, target_modules: Object.keys(linears).map((name) => name.split('.')[1]) }
+const peft = {
+  peft_type: 'LORA',
+  task_type: 'CAUSAL_LM',
+  r: rank,
+  lora_alpha: 2 * rank,
+  target_modules: Object.keys(linears).map((name) => name.split('.')[1]),
+}
 writeFileSync(join(args.out, 'adapter/adapter_config.json'), JSON.stringify(peft, null, 2))

@@ -28,7 +28,19 @@ const out = join(args.scratch, 'merged')
 const cli = join(import.meta.dirname, '../dist/cli/main.js')
 const commands = {
   cp: ['sh', '-c', `cp -r "${args.model}" "${out}" && sync "${out}"/*`],
-  cambium: [process.execPath, cli, 'merge', '--model', args.model, '--adapter', args.adapter, '--out', out, '--quiet', ...args.merge.split(' ').filter(Boolean)],
+  cambium: [
+    process.execPath,
+    cli,
+    'merge',
+    '--model',
+    args.model,
+    '--adapter',
+    args.adapter,
+    '--out',
+    out,
+    '--quiet',
+    ...args.merge.split(' ').filter(Boolean),
+  ],
 }
 if (args.peer) commands.peft = [...args.peer.split(' '), args.model, args.adapter, out]
 
@@ -65,7 +77,9 @@ for (let round = 0; round < Number(args.rounds); round++) {
     prepare()
     seen[name].push(await run(command))
   }
-  const line = Object.entries(seen).map(([name, runs]) => `${name} ${runs[round].seconds.toFixed(2)} s ${runs[round].megabytes.toFixed(0)} MB`)
+  const line = Object.entries(seen).map(
+    ([name, runs]) => `${name} ${runs[round].seconds.toFixed(2)} s ${runs[round].megabytes.toFixed(0)} MB`,
+  )
   process.stderr.write(`round ${round + 1}: ${line.join(' · ')}\n`)
 }
 rmSync(out, { recursive: true, force: true })
