@@ -1,12 +1,11 @@
 /** Edits of a checkpoint as a folder of their own: weights, index, configuration and what stands beside them. */
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile } from '../formats/checkpoint.js'
 import type { DiskDtype } from '../formats/dtype.js'
-import { configWithDtype } from '../formats/hf-config.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { type TensorDrift, verifyFile } from './drift.js'
 import type { Edits } from './edits.js'
@@ -78,7 +77,7 @@ export async function writeMerged(
     if (verify !== undefined) for (const file of plans) drift.push(...(await verifyFile(planIn(aside, file), verify, signal)))
     await writeIndex(edits, plans, aside)
     await copyCompanions(checkpoint.folder, aside, signal)
-    if (dtype !== 'file') await rewriteConfig(checkpoint.folder, aside, DISK[dtype])
+    if (dtype !== 'file') await nameDtype(aside, dtype)
     await beside(aside, changed)
   }
   if (!dryRun) await writeFolder(out, write, (name) => isCheckpointFile(name) || ORIGINAL_FILES.includes(name))
@@ -116,9 +115,14 @@ async function writeIndex(edits: Edits, plans: readonly FilePlan[], to: string):
   await writeFileAtomic(join(to, name), `${JSON.stringify(index, null, 2)}\n`)
 }
 
-async function rewriteConfig(from: string, to: string, dtype: DiskDtype): Promise<void> {
-  const raw = await readJsonObject(join(from, 'config.json'))
-  if (raw !== undefined) await writeFileAtomic(join(to, 'config.json'), `${JSON.stringify(configWithDtype(raw, dtype), null, 2)}\n`)
+const TORCH: Record<'f32' | 'bf16' | 'f16', string> = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' }
+
+/** Names the type in config.json, in its text: read and written as JSON, 1.0 would become 1, which transformers refuses. */
+async function nameDtype(folder: string, dtype: 'f32' | 'bf16' | 'f16'): Promise<void> {
+  const path = join(folder, 'config.json')
+  const text = await readFile(path, 'utf8').catch(() => undefined)
+  if (text === undefined) return
+  await writeFileAtomic(path, text.replace(/("(?:torch_)?dtype"\s*:\s*)"(?:float32|float16|bfloat16)"/g, `$1"${TORCH[dtype]}"`))
 }
 
 /** Whether a path is a folder; a checkpoint may also be one file. */
