@@ -6,8 +6,21 @@ const require = createRequire(import.meta.url)
 const { native } = require('../dist/native.js')
 const { openSafetensors } = require('../dist/formats/safetensors-read.js')
 
-/** Every input set of a benchmark folder: pixels, token ids, labels. */
-export async function readInputs(folder) {
+const PROMPTS = 4
+const PROMPT_TOKENS = 11
+
+/** As short as class prompts are, with so many different ones: padded to the context. */
+const asPrompts = (ids, labels) =>
+  ids.map((_, i) => {
+    const text = ids[labels[i] % PROMPTS]
+    return [...text.slice(0, PROMPT_TOKENS - 1), text.at(-1), ...Array(text.length - PROMPT_TOKENS).fill(0)]
+  })
+
+/**
+ * Every input set of a benchmark folder: pixels, token ids, labels.
+ * @param options.batch so many of each set (default all); options.text 'prompts': short texts, few of them different
+ */
+export async function readInputs(folder, { batch, text } = {}) {
   const { tensors } = await openSafetensors(join(folder, 'bench-inputs.safetensors'))
   const read = async (name, to) => {
     const { path, offset, count, dtype, fileSize } = tensors.get(name)
@@ -18,12 +31,12 @@ export async function readInputs(folder) {
     Array.from({ length: sets }, async (_, i) => {
       const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32')))
       const [rows, length] = tensors.get(`ids.${i}`).shape
-      return {
-        pixels: new Float32Array(await read(`pixels.${i}`, 'F32')),
-        shape: tensors.get(`pixels.${i}`).shape,
-        ids: Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)),
-        labels: new Int32Array(await read(`labels.${i}`, 'I32')),
-      }
+      const [all, ...sides] = tensors.get(`pixels.${i}`).shape
+      const count = Math.min(batch ?? all, all)
+      const pixels = new Float32Array(await read(`pixels.${i}`, 'F32')).slice(0, count * sides.reduce((a, b) => a * b))
+      const labels = new Int32Array(await read(`labels.${i}`, 'I32')).slice(0, count)
+      const texts = Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)).slice(0, count)
+      return { pixels, shape: [count, ...sides], ids: text === 'prompts' ? asPrompts(texts, labels) : texts, labels }
     }),
   )
 }

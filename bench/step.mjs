@@ -2,10 +2,13 @@
  * Our side of the step benchmark: the R-Adapter training step of bench/peers/step.py (both towers, full rank, p = 0,
  * 77 tokens a text, AdamW, EMA), or the merged image tower, on the inputs that make_clip.py wrote.
  *
- *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer] [--threads 2] [--save-text] [--serve]
+ *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|head] [--threads 2] [--batch B] [--serve]
+ *        [--last-block all|pooled] [--save-text] [--text full|prompts] [--drop P] [--checkpoint none|blocks]
  *
- * --save-text switches on what we may leave out exactly (equal prompts once, text cut to its length); the inputs leave
- * nothing to save unless they are other ones. The protocol of --serve is in interleave.mjs.
+ * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
+ * to its length) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
+ * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. --work head is the
+ * classifier over 64 prompts. The protocol of --serve is in interleave.mjs.
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -26,6 +29,11 @@ const { values: args } = parseArgs({
     work: { type: 'string', default: 'train' },
     threads: { type: 'string', default: '2' },
     'save-text': { type: 'boolean', default: false },
+    'last-block': { type: 'string', default: 'all' },
+    checkpoint: { type: 'string', default: 'none' },
+    drop: { type: 'string', default: '0' },
+    batch: { type: 'string' },
+    text: { type: 'string', default: 'full' },
     serve: { type: 'boolean', default: false },
   },
 })
@@ -33,17 +41,18 @@ native.setThreads(Number(args.threads))
 
 const peakMb = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1024
 
-const clip = await Clip.load(args.model, { dtype: args.dtype })
-const sets = await readInputs(args.model)
+const clip = await Clip.load(args.model, { dtype: args.dtype, lastBlock: args['last-block'], checkpoint: args.checkpoint })
+const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
 let steps = 0
 
 function trainer() {
-  const adapter = new RAdapter(clip, { drop: 0 })
+  const adapter = new RAdapter(clip, { drop: Number(args.drop) })
   const objective = new MpmNceLoss()
   const optimizer = new AdamW(adapter.parameters, { average: true })
   const text = args['save-text'] ? {} : { dedupe: false, cut: false }
   return async () => {
-    const { pixels, shape, ids, labels } = sets[steps++ % sets.length]
+    const { pixels, shape, ids, labels } = sets[steps % sets.length]
+    adapter.draw(0, steps++)
     const { loss } = await step(() => {
       const image = clip.encodeImage(Tensor.from(pixels, shape), adapter)
       const loss = objective.loss(image, clip.encodeText(ids, adapter, text), Tensor.from(labels, [labels.length], 'i32'))

@@ -59,6 +59,7 @@ export const trainSettings = z.strictObject({
   epochs: number.int().positive().optional(),
   batch: number.int().positive().optional(),
   accumulate: number.int().positive().optional(),
+  activationCheckpointing: z.boolean().optional(),
   lr: number.positive().optional(),
   warmup: number.int().min(0).optional(),
   minLr: number.min(0).optional(),

@@ -41,6 +41,7 @@ export function trainCommand(exit: (code: number) => void): Command {
     .option('--epochs <n>', 'passes over the images (default: 10)', numeric)
     .option('--batch <n>', 'images of one optimizer step (default: 64)', numeric)
     .option('--accumulate <k>', 'cut each batch into k parts to save memory; the result is the same', numeric)
+    .option('--activation-checkpointing', 'keep only the inputs of blocks for backward and run them again: less memory, more time')
     .option('--lr <rate>', 'peak learning rate (default: 5e-4; lora: 2e-4; full and flyp: 1e-5)', numeric)
     .option('--min-lr <rate>', 'floor of the cosine (default: 1e-6)', numeric)
     .option('--warmup <steps>', 'steps of linear warm-up (default: a tenth of the run, at most 500)', numeric)

@@ -54,6 +54,8 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, Tra
   /** Type of the merged checkpoint. Default that of the file it came from. */
   saveDtype?: SaveOptions['dtype']
   imageSize?: number
+  /** Only the inputs of blocks are kept for backward, which runs them again: less memory, about two fifths more time, the same result. */
+  activationCheckpointing?: boolean
   dedupe?: boolean
   cut?: boolean
   /** Bytes; a run that is estimated to need more is refused. Default: what is free. */
@@ -112,7 +114,8 @@ export interface FineTuneReport {
 export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport> {
   await refuseOverwrite(options.out, options.resume ?? false)
   const { budget } = native.memory()
-  const clip = await Clip.load(options.model, { dtype: options.dtype, imageSize: options.imageSize })
+  const { dtype, imageSize, activationCheckpointing } = options
+  const clip = await Clip.load(options.model, { dtype, imageSize, checkpoint: activationCheckpointing ? 'blocks' : 'none' })
   try {
     const data = await openFineTuneData(options)
     const { estimate, seconds } = await planRun(clip, data, { ...methodDefaults(options), ...options, batch: options.batch ?? 64 })

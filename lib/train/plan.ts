@@ -17,6 +17,7 @@ export interface PlanOptions extends MethodOptions {
   batch: number
   epochs?: number
   accumulate?: number
+  activationCheckpointing?: boolean
   ema?: boolean | number
   memoryBudget?: number
 }
@@ -33,7 +34,7 @@ export async function planRun(
   data: FineTuneData,
   options: PlanOptions,
 ): Promise<{ estimate: TrainingEstimate; seconds: number }> {
-  const { batch, epochs = 10, accumulate, method, rank, memoryBudget } = options
+  const { batch, epochs = 10, accumulate, activationCheckpointing, method, rank, memoryBudget } = options
   const prompts = promptsOf(data)
   const shape: TrainingShape = {
     config: clip.config,
@@ -42,6 +43,7 @@ export async function planRun(
     ...(method === 'lora' ? { lora: loraLoad(clip.config, options) } : { drop: options.drop ?? 0.2 }),
     batch,
     accumulate,
+    activationCheckpointing,
     dtype: clip.dtype,
     textTokens: Math.max(...clip.tokenize(prompts.sample).map((ids) => ids.length)),
     texts: prompts.count,

@@ -71,13 +71,13 @@ describe('memory', () => {
     expect(cut.weights).toBe(memory.weights)
   })
 
-  test('is about 28 D bytes per token and layer in bf16, and more in f32 and when everything trains', () => {
+  test('is about 25 D bytes per token and layer in bf16, and more in f32 and when everything trains', () => {
     const kept = (changes: Partial<TrainingShape>) =>
       (estimateTraining(shape({ texts: 0, batch: 64, ...changes })).memory.activations - 4 * 64 ** 2 - 32 * 64 * 512) / 64 / 197 / 12 / 768
-    expect(kept({})).toBeGreaterThan(28)
-    expect(kept({})).toBeLessThan(33)
+    expect(kept({})).toBeGreaterThan(24)
+    expect(kept({})).toBeLessThan(27)
     expect(kept({ dtype: 'f32' })).toBeGreaterThan(1.5 * kept({}))
-    expect(kept({ method: 'full' })).toBeGreaterThan(kept({}) + 7.9)
+    expect(kept({ method: 'full' })).toBeGreaterThan(kept({}) + 7.2)
   })
 
   test('that is not there is an error that says what would fit', () => {
@@ -107,6 +107,12 @@ describe('memory', () => {
   })
 })
 
+test('blocks that run again in backward take less', () => {
+  const { total } = estimateTraining(shape({ batch: 8, activationCheckpointing: true })).memory
+  expect(total / 2 ** 20 / 961).toBeGreaterThan(0.95) // measured, as below
+  expect(total / 2 ** 20 / 961).toBeLessThan(1.1)
+})
+
 test('bytes for people', () => {
   expect([0, 999, 1000, 12_345_678, 1.5e9, 123e9, 5e15].map(formatBytes)).toEqual([
     '0 B',
@@ -125,11 +131,11 @@ test('a configuration survives the way to JSON and back', () => {
 
 test.each([
   // Peak resident memory of a process that did two steps with ViT-B/16 and 77 tokens a text (VmHWM), in MiB; the first is
-  // that of bench/step.mjs, the others are the same program with another type, rank or method.
-  ['bf16', 'r-adapter', undefined, 8, 1566],
-  ['f32', 'r-adapter', undefined, 8, 2411],
-  ['bf16', 'r-adapter', 4, 8, 1182],
-  ['bf16', 'full', undefined, 4, 2743],
+  // that of bench/step.mjs --last-block pooled, the others are the same program with another type, rank or method.
+  ['bf16', 'r-adapter', undefined, 8, 1271],
+  ['f32', 'r-adapter', undefined, 8, 1904],
+  ['bf16', 'r-adapter', 4, 8, 953],
+  ['bf16', 'full', undefined, 4, 2559],
 ] as const)('the estimate for %s %s, rank %s, batch %i is near what was measured', (dtype, method, rank, batch, measured) => {
   const { total } = estimateTraining(shape({ dtype, method, rank, batch, ema: method !== 'full' })).memory
   expect(total / 2 ** 20 / measured).toBeGreaterThan(0.95)
