@@ -1,12 +1,10 @@
 /** `cambium eval`. */
-import process from 'node:process'
 import { Command } from 'commander'
 import type { ModelEvaluation } from '../train/evaluate-model.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
-import { INTERRUPTED, onInterrupt } from './interrupt.js'
-import { createProgress } from './progress.js'
 import { evalSettings, readNames, readSettings, readTemplates } from './settings.js'
 import { resultsTable } from './table.js'
+import { runWork } from './work.js'
 
 const EXAMPLES = `
 Examples:
@@ -47,33 +45,22 @@ export function evalCommand(exit: (code: number) => void): Command {
 
 async function run(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(evalSettings, flags)
-  const { json = false, quiet = false, threads, data = [], ood = [], val, templates, classNames, ...rest } = settings
-  const progress = createProgress(quiet)
-  const interrupt = onInterrupt(() => {})
-  try {
+  const { json, quiet, threads, data = [], ood = [], val, templates, classNames, ...rest } = settings
+  const work: Parameters<typeof runWork<ModelEvaluation>>[1] = async ({ signal, progress }) => {
     const { evaluateModel } = await import('../train/evaluate-model.js')
-    if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
     const names = await readNames(classNames)
-    const result = await evaluateModel({
+    return evaluateModel({
       ...rest,
       validation: val,
       sets: [...data, ...ood],
       classNames: names.classNames,
       templates: (await readTemplates(templates)) ?? names.templates,
-      signal: interrupt.signal,
+      signal,
       onProgress: ({ set, what, done, total, alpha }) =>
         progress.show(`${set}${alpha === undefined ? '' : ` α ${alpha}`} ${what}`, done, total),
     })
-    progress.stop()
-    process.stdout.write(json ? `${JSON.stringify(result)}\n` : `${describe(result)}\n`)
-    return 0
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error
-    return INTERRUPTED
-  } finally {
-    progress.stop()
-    interrupt.dispose()
   }
+  return runWork({ json, quiet, threads }, work, describe)
 }
 
 function describe({ results, chosen }: ModelEvaluation): string {

@@ -1,43 +1,36 @@
 /** `cambium eval --protocol`: the few-shot and retrieval protocols of the papers, method beside method. */
 import process from 'node:process'
 import type { ProtocolEvent } from '../protocols/protocol.js'
-import { INTERRUPTED, onInterrupt } from './interrupt.js'
-import { createProgress, type Progress } from './progress.js'
+import type { ProtocolReport } from '../protocols/run-protocol.js'
+import { INTERRUPTED } from './interrupt.js'
+import type { Progress } from './progress.js'
 import { protocolSettings } from './protocol-settings.js'
 import { readSettings, readTemplates } from './settings.js'
 import { formatTable } from './table.js'
+import { runWork } from './work.js'
 
 export async function runProtocolCommand(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(protocolSettings, flags)
-  const { json = false, quiet = false, threads, templates, alphas, memoryBudget, ...rest } = settings
-  const progress = createProgress(quiet)
-  const interrupt = onInterrupt((line) => progress.say(line))
-  try {
+  const { json, quiet, threads, templates, alphas, memoryBudget, ...rest } = settings
+  const work: Parameters<typeof runWork<ProtocolReport>>[1] = async ({ signal, progress }) => {
     const { runProtocol } = await import('../protocols/run-protocol.js')
-    if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
-    const report = await runProtocol({
+    return runProtocol({
       ...rest,
       tried: alphas,
       templates: await readTemplates(templates),
       memoryBudget: memoryBudget as number | undefined,
-      signal: interrupt.signal,
+      signal,
       onEvent: (event) => tell(progress, event),
     })
-    progress.stop()
-    const tables = report.tables.map(({ title, rows }) => `${title}\n${formatTable(rows)}`).join('\n\n')
-    process.stdout.write(
-      json ? `${JSON.stringify(report)}\n` : `${tables}\n\nmean ± standard deviation over seeds; ${settings.out}/results.md\n`,
-    )
-    return 0
-  } catch (error) {
-    progress.stop()
-    if (!interrupt.signal.aborted) throw error
-    process.stderr.write('stopped; what is finished is kept, the same command goes on\n')
-    return INTERRUPTED
-  } finally {
-    progress.stop()
-    interrupt.dispose()
   }
+  const code = await runWork({ json, quiet, threads }, work, (report) => `${describe(report)}\n${settings.out}/results.md`)
+  if (code === INTERRUPTED) process.stderr.write('stopped; what is finished is kept, the same command goes on\n')
+  return code
+}
+
+function describe({ tables }: ProtocolReport): string {
+  const texts = tables.map(({ title, rows }) => `${title}\n${formatTable(rows)}`)
+  return [...texts, 'mean ± standard deviation over seeds'].join('\n\n')
 }
 
 function tell(progress: Progress, event: ProtocolEvent): void {

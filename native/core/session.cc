@@ -57,7 +57,7 @@ Tensor Session::view(const Tensor& t, const Shape& shape) {
 Tensor Session::slice(const Tensor& t, int64_t first, int64_t count) {
   const int64_t rows = t->shape.rank() > 0 ? t->shape[0] : 0;
   if (first < 0 || count < 0 || first > rows - count)
-    fail("E_SHAPE", "slice: expected part of %lld rows, got [%lld, %lld)", static_cast<long long>(rows), static_cast<long long>(first), static_cast<long long>(first + count));
+    fail("E_SHAPE", "slice_rows: expected part of %lld rows, got [%lld, %lld)", static_cast<long long>(rows), static_cast<long long>(first), static_cast<long long>(first + count));
   Shape shape;
   for (int i = 0; i < t->shape.rank(); ++i) shape.push(i == 0 ? count : t->shape[i]);
   const int64_t elements = rows > 0 ? t->count() / rows : 0;
