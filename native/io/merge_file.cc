@@ -8,6 +8,7 @@
 
 #include "cpu/parallel.h"
 #include "io/write_file.h"
+#include "linalg/fold_bf16.h"
 #include "linalg/round.h"
 
 namespace cambium {
@@ -57,6 +58,7 @@ class Fold {
       if (from.norm == FoldStep::kColumns) status = measure_columns();
       if (!status.ok()) return status;
     }
+    fast_ = segment_.from_type == segment_.to_type && segment_.from_type == ElementType::kBF16 && bf16_.prepare(steps_, segment_.rows, columns_);
     return {};
   }
 
@@ -72,13 +74,43 @@ class Fold {
     char* converted = segment_.from_type == segment_.to_type ? raw : static_cast<char*>(thread_scratch(kConverted, static_cast<size_t>(count * to_size_)));
     if (!raw || !converted) return no_memory(segment_.name);
     int64_t bad = 0;
-    IoStatus status = each_block(i, steps_.size(), false, raw, [&](int64_t at, int64_t elements, double* v) { bad += from_doubles(v, segment_.to_type, converted + at * to_size_, elements); });
+    IoStatus status = fast_ ? run_bf16(i, raw, &bad) : each_block(i, steps_.size(), false, raw, [&](int64_t at, int64_t elements, double* v) { bad += from_doubles(v, segment_.to_type, converted + at * to_size_, elements); });
     if (!status.ok()) return status;
     if (bad) wrong->fetch_add(bad);
     return target.write(to(i), static_cast<uint64_t>(count * to_size_), converted);
   }
 
  private:
+  // Reads piece i and folds it in place. What f32 leaves in doubt, and edges, are folded in doubles: the same bits either way.
+  IoStatus run_bf16(int64_t i, char* raw, int64_t* bad) const {
+    const int64_t row = i * piece_ / columns_, rows = piece_count(i) / columns_;
+    IoStatus status = source_.read(from(i), static_cast<uint64_t>(piece_count(i) * from_size_), raw);
+    double* v = static_cast<double*>(thread_scratch(kValues, static_cast<size_t>(kFoldRows * Bf16Fold::kColumns) * 8));
+    if (!v) return no_memory(segment_.name);
+    if (!status.ok()) return status;
+    uint16_t* w = reinterpret_cast<uint16_t*>(raw);
+    const auto exactly = [&](int64_t at, int64_t count, int64_t first, int64_t width) {
+      for (int64_t r = 0; r < count; ++r) to_doubles(w + (at + r) * columns_ + first, ElementType::kBF16, v + r * width, width);
+      fold_block(steps_, steps_.size(), {v, nullptr, row + at, count, first, width}, columns_);
+      for (int64_t r = 0; r < count; ++r) *bad += from_doubles(v + r * width, ElementType::kBF16, w + (at + r) * columns_ + first, width);
+    };
+    for (int64_t first = 0; first < columns_; first += Bf16Fold::kColumns) {
+      const int64_t width = std::min(Bf16Fold::kColumns, columns_ - first), whole = width / Bf16Fold::kPart * Bf16Fold::kPart;
+      for (int64_t at = 0; at < rows; at += kFoldRows) {
+        const int64_t count = std::min(kFoldRows, rows - at);
+        if (count < kFoldRows) {
+          exactly(at, count, first, width);
+          continue;
+        }
+        int64_t doubts[Bf16Fold::kParts];
+        const int64_t found = bf16_.run(w + at * columns_ + first, row + at, first, whole, doubts);
+        for (int64_t d = 0; d < found; ++d) exactly(at, count, first + doubts[d], Bf16Fold::kPart);
+        if (whole < width) exactly(at, count, first + whole, width - whole);
+      }
+    }
+    return {};
+  }
+
   // Reads piece i and gives its elements, folded by the first `count` steps, to `use`(first element, elements, values): parts of
   // rows, whole ones where there are norms.
   template <class Use>
@@ -141,8 +173,9 @@ class Fold {
   const MergeSegment& segment_;
   const ReadFile& source_;
   int64_t from_size_, to_size_, columns_, count_, piece_;
-  bool flat_;
+  bool flat_, fast_ = false;
   std::vector<FoldStep> steps_;
+  Bf16Fold bf16_;
 };
 
 // The first error of many tasks, by their order.
