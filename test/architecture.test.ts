@@ -17,6 +17,7 @@ const STAGES = [
   ['checkpoint'],
   ['merge', 'adapters'],
   ['train'],
+  ['continual'],
   ['protocols', 'report'],
   ['cli', 'index'],
 ]

@@ -1,0 +1,48 @@
+/** What a run over a stream of tasks measured: `learn.json` of its folder. Plain JSON; accuracies are fractions in [0, 1]. */
+
+/** Accuracy on one set at one stage. */
+export interface SetAccuracy {
+  /** among the set's own classes (MTIL) */
+  readonly own: number
+  /** among the classes of all tasks (or of all tasks seen so far, in class-incremental protocols) */
+  readonly union?: number
+  readonly images: number
+  /** of methods that select: images given to each task, and a histogram of the weight in twenty equal bins of [0, 1] */
+  readonly selection?: { readonly tasks: readonly number[]; readonly weights: readonly number[] }
+}
+
+export interface LearnStage {
+  /** the task that was learned last; -1: none yet, the pretrained model */
+  readonly after: number
+  readonly sets: Readonly<Record<string, SetAccuracy>>
+}
+
+export interface LearnedTask {
+  readonly name: string
+  readonly classes: number
+  readonly train: number
+  readonly validation: number
+  readonly steps: number
+  readonly seconds: number
+  /** parameters that trained */
+  readonly trained: number
+}
+
+export interface LearnReport {
+  readonly version: 1
+  readonly cambium: string
+  readonly model: string
+  readonly method: string
+  /** how the method is called in tables */
+  readonly label: string
+  readonly seed: number
+  readonly protocol: 'domain-class-incremental' | 'class-incremental' | 'domain-incremental'
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly tasks: readonly LearnedTask[]
+  /** sets that are looked at: the test set of each task in order (`task` is its index), then watched sets (`task` null) */
+  readonly sets: readonly { readonly name: string; readonly task: number | null; readonly classes: number; readonly images: number }[]
+  /** stages[0] is the pretrained model, stages[t + 1] after task t */
+  readonly stages: readonly LearnStage[]
+  readonly parameters: number
+  readonly peakBytes: number
+}

@@ -1,0 +1,93 @@
+/**
+ * A continual method as the loop sees it: decisions over the shared parts (objectives, statistics, selectors, consolidation).
+ * The loop owns order, data, training, evaluation, checkpoints and metrics; a learner owns none of them.
+ */
+import type { Dataset } from '../data/dataset.js'
+import type { Method } from '../injection/injection.js'
+import type { Objective } from '../objectives/objective.js'
+import type { Parameter, Tensor } from '../tensor.js'
+import type { EncodeOptions } from '../train/features.js'
+import type { TrainerOptions } from '../train/train.js'
+
+/** One of the tasks, in the order in which they come. Labels count the task's own classes. */
+export interface LearnTask {
+  /** t, from 0 */
+  readonly index: number
+  readonly name: string
+  readonly train: Dataset
+  /** chooses settings and epochs; test images choose nothing */
+  readonly validation?: Dataset
+}
+
+/** A class as it is said to the text tower: the normalised mean of the features of its prompts is its row of the head. */
+export interface ClassPrompts {
+  readonly name: string
+  readonly prompts: readonly string[]
+}
+
+/** What the trainer does for one task. */
+export interface TaskTraining {
+  readonly method: Method
+  readonly objective: Objective
+  /** what differs from the trainer's defaults: optimizer, rate, epochs, batch, terms, texts of the classes … */
+  readonly options: Partial<TrainerOptions>
+  /** validation accuracy after each epoch decides which epoch is kept (DIKI's recipe); default: the last */
+  readonly keepBest?: boolean
+}
+
+/** Which task's parameters an image was given, and how much of them. */
+export interface Selection {
+  /** i32 [N]: a task learned so far */
+  readonly task: Int32Array
+  /** f32 [N], in [0, 1] */
+  readonly weight: Float32Array
+}
+
+export interface ScoreOptions extends EncodeOptions {
+  /** the true task of every image (oracle: training and its validation only) */
+  readonly task?: number
+}
+
+/** What `score` found besides the scores. */
+export interface Scored {
+  /** [N], index in the set of each scored image */
+  readonly samples: Int32Array
+  readonly skipped: number
+  /** of methods that select, aligned with `samples` */
+  readonly selection?: Selection
+}
+
+export interface Learner {
+  /** the name in run files */
+  readonly name: string
+  /** what must be the same when a run is continued */
+  readonly settings: Readonly<Record<string, unknown>>
+  /**
+   * Before a task: allocates what trains, takes snapshots, fits statistics. With `restored`, everything that `state` gives
+   * was read back and only what is derived from it is made anew.
+   * @returns undefined where nothing trains
+   */
+  begin(task: LearnTask, options: EncodeOptions & { readonly restored?: boolean }): Promise<TaskTraining | undefined>
+  /** After a task: consolidates. What the optimizer averaged is given by name. */
+  end(task: LearnTask, averages?: ReadonlyMap<string, Tensor>): Promise<void>
+  /**
+   * Scores of every image of a set for every class with the model as it is now, in blocks of whole rows: scores [rows, C],
+   * of the images that start at `first` among those that could be read. No result depends on the batch or the order of images.
+   */
+  score(
+    data: Dataset,
+    classes: readonly ClassPrompts[],
+    visit: (scores: Float32Array, first: number, rows: number) => void,
+    options?: ScoreOptions,
+  ): Promise<Scored>
+  /** All that a later task or a later day needs, by name, beside the pretrained model; bytes of finished tasks do not change. */
+  state(): { readonly json: Readonly<Record<string, unknown>>; readonly tensors: readonly Parameter[] }
+  /** Takes back what `state` gave. */
+  restore(
+    json: Readonly<Record<string, unknown>>,
+    read: (name: string) => Promise<{ shape: readonly number[]; data: Float32Array }>,
+  ): Promise<void>
+  /** trained parameters so far, all tasks together */
+  readonly parameterCount: number
+  dispose(): void
+}
