@@ -2,11 +2,10 @@
  * The settings of a command: flags, and a YAML file with the same names (`--config`), flags winning; checked as one by zod.
  * Everything wrong here is a mistake of use, E_USAGE, exit code 2.
  */
-import { readFile } from 'node:fs/promises'
-import { parse } from 'yaml'
 import { z } from 'zod'
 import { type ClassFile, readClassFile } from '../data/open-dataset.js'
 import { CambiumError, messageOf } from '../errors.js'
+import { readYaml } from '../formats/yaml.js'
 import type { NamedPath } from '../train/fine-tune-data.js'
 
 export class UsageError extends CambiumError {
@@ -143,9 +142,9 @@ const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `
 async function readConfig(path: string): Promise<Record<string, unknown>> {
   let value: unknown
   try {
-    value = parse(await readFile(path, 'utf8'))
+    value = await readYaml(path, `--config ${path}`)
   } catch (error) {
-    throw new UsageError(`--config ${path}: ${messageOf(error)}`)
+    throw new UsageError(messageOf(error))
   }
   if (value === null || value === undefined) return {}
   if (typeof value !== 'object' || Array.isArray(value))

@@ -1,7 +1,6 @@
 /** A recipe's file, checked and run: checkpoints or adapters into one. */
-import { readFile } from 'node:fs/promises'
-import { parse } from 'yaml'
 import { CambiumError, messageOf } from '../errors.js'
+import { readYaml } from '../formats/yaml.js'
 import { type CombineReport, combineAdapters } from './combine-adapters.js'
 import { combineCheckpoints } from './combine-checkpoints.js'
 import { type AdapterRecipe, type CheckpointRecipe, parseRecipe } from './recipe-schema.js'
@@ -13,9 +12,9 @@ export type RecipeReport = ({ readonly kind: 'adapter' } & CombineReport) | ({ r
 export async function readRecipe(path: string): Promise<CheckpointRecipe | AdapterRecipe> {
   let raw: unknown
   try {
-    raw = parse(await readFile(path, 'utf8'))
+    raw = await readYaml(path, `--recipe ${path}`)
   } catch (error) {
-    throw new CambiumError('E_USAGE', `--recipe ${path}: ${messageOf(error)}`, { cause: error })
+    throw new CambiumError('E_USAGE', messageOf(error), { cause: error })
   }
   const recipe = parseRecipe(raw)
   if ('problem' in recipe) throw new CambiumError('E_USAGE', `--recipe ${path}: ${recipe.problem}`)

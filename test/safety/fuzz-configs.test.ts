@@ -8,6 +8,7 @@ import { parseJsonObject } from '../../lib/formats/json-fields.js'
 import { parseOpenClipConfig } from '../../lib/formats/open-clip-config.js'
 import { ImagePreprocessor } from '../../lib/formats/preprocessor.js'
 import { ClipTokenizer } from '../../lib/formats/tokenizer.js'
+import { readRecipe } from '../../lib/merge/run-recipe.js'
 import { Clip } from '../../lib/models/clip.js'
 import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
@@ -181,11 +182,15 @@ test('settings in YAML: settings, or a mistake of use', async () => {
     '&a [*a]',
     'model: !!js/function "1"\n',
     `${'? '.repeat(20_000)}`,
+    `${'- '.repeat(50_000)}`,
+    Array.from({ length: 3000 }, (_, i) => `${' '.repeat(i)}a:`).join('\n'),
+    `model: ${'["'.repeat(3000)}`,
   ]
   const check = async (bytes: Buffer) => {
     writeFileSync(at('run.yaml'), bytes)
     for (const schema of [trainSettings, evalSettings])
       expect(['read', 'E_USAGE']).toContain(await readsOrRefuses(() => readSettings(schema, { config: at('run.yaml') })))
+    expect(['read', 'E_USAGE']).toContain(await readsOrRefuses(() => readRecipe(at('run.yaml'))))
   }
   for (const bomb of bombs) await check(Buffer.from(bomb))
   await fc.assert(
