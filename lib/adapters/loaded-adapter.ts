@@ -9,10 +9,11 @@ import { clipTensors } from '../formats/clip-tensors.js'
 import type { PeftAdapter, PlacedTarget, PlacedTensor } from '../formats/peft-adapter.js'
 import { placeAdapter } from '../formats/peft-place.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
+import { moduleOfWeight } from '../injection/linear-modules.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { foldInto } from './fold.js'
-import { type Site, siteOf } from './sites.js'
+import type { Site } from './sites.js'
 
 /** Row-major, f32. */
 export interface SiteFactors {
@@ -67,7 +68,7 @@ export async function readAdapter(clip: Clip, adapter: PeftAdapter): Promise<Loa
     const factors = await readFactors(target)
     const { a, b, bias, magnitude } = factors
     parameters += a.length + b.length + (bias?.length ?? 0) + (magnitude?.length ?? 0)
-    const site = target.kind === 'linear' ? siteOf(target.weight.source) : undefined
+    const site = target.kind === 'linear' ? moduleOfWeight(target.weight.source) : undefined
     if (site !== undefined) sites.set(site, factors)
     else for (const [name, apply] of foldInto(target, factors)) change(name, apply)
   }

@@ -1,26 +1,10 @@
 /** Where an adapter's deltas go: the linears of the blocks, and the tensors that a view of them owns on the device. */
 import type { LayerInjection, LinearDelta, LinearName, Tower } from '../injection/injection.js'
+import { LINEARS, linearModule } from '../injection/linear-modules.js'
 import { Parameter } from '../tensor.js'
-
-/** Canonical names inside a block. */
-const PARTS: Readonly<Record<LinearName, string>> = {
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  out: 'self_attn.out_proj',
-  fc1: 'mlp.fc1',
-  fc2: 'mlp.fc2',
-}
-const LINEARS = Object.keys(PARTS) as LinearName[]
 
 /** The canonical name of a linear of a block: `text_model.encoder.layers.3.self_attn.q_proj`. */
 export type Site = string
-
-/** The site whose weight has this canonical name. */
-export function siteOf(weight: string): Site | undefined {
-  const match = /^((?:vision|text)_model\.encoder\.layers\.\d+\.(.+))\.weight$/.exec(weight)
-  return match !== null && Object.values(PARTS).includes(match[2]) ? match[1] : undefined
-}
 
 /** What is added in a block. */
 export function layerOf<D>(
@@ -30,7 +14,7 @@ export function layerOf<D>(
   index: number,
 ): LayerInjection | undefined {
   const found = LINEARS.flatMap((linear): [LinearName, LinearDelta][] => {
-    const own = sites.get(`${tower}_model.encoder.layers.${index}.${PARTS[linear]}`)
+    const own = sites.get(linearModule(tower, index, linear))
     return own === undefined ? [] : [[linear, delta(own)]]
   })
   return found.length === 0 ? undefined : { linears: Object.fromEntries(found) }

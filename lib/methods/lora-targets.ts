@@ -4,6 +4,7 @@ import type { ClipConfig } from '../formats/hf-config.js'
 import { nearestName } from '../formats/nearest-name.js'
 import { patternValue, targetMatcher } from '../formats/peft-match.js'
 import type { LinearName, Tower } from '../injection/injection.js'
+import { LINEARS, linearModule } from '../injection/linear-modules.js'
 
 export interface LoraTargetOptions {
   /** rank (default 8) */
@@ -39,15 +40,6 @@ export interface LoraTarget {
   readonly scaling: number
 }
 
-const PARTS: Readonly<Record<LinearName, string>> = {
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  out: 'self_attn.out_proj',
-  fc1: 'mlp.fc1',
-  fc2: 'mlp.fc2',
-}
-
 type Linear = Pick<LoraTarget, 'module' | 'tower' | 'layer' | 'linear' | 'in' | 'out'>
 
 /** Every linear of the blocks of both towers. */
@@ -55,8 +47,8 @@ function linearsOf(config: ClipConfig): Linear[] {
   return (['vision', 'text'] as const).flatMap((tower) => {
     const { hiddenSize: width, intermediateSize: inner, numHiddenLayers } = config[tower]
     return Array.from({ length: numHiddenLayers }, (_, layer) =>
-      (Object.keys(PARTS) as LinearName[]).map((linear): Linear => {
-        const module = `${tower}_model.encoder.layers.${layer}.${PARTS[linear]}`
+      LINEARS.map((linear): Linear => {
+        const module = linearModule(tower, layer, linear)
         return { module, tower, layer, linear, in: linear === 'fc2' ? inner : width, out: linear === 'fc1' ? inner : width }
       }),
     ).flat()
