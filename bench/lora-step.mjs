@@ -8,15 +8,12 @@
  * train: forward, loss, backward, AdamW. frozen: the forward alone, in a step whose only parameter is the scale.
  * mix: forward and backward of a bank of --adapters adapters, sample b taking adapter b mod T.
  * --less switches on what may be left out exactly: equal prompts once, text cut to its length, the last block for the pooled
- * token alone. The protocol of --serve is in
- * interleave.mjs.
+ * token alone. The protocol of --serve is in interleave.mjs.
  */
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import process from 'node:process'
-import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { readInputs } from './inputs.mjs'
+import { serveWork } from './worker.mjs'
 
 const require = createRequire(import.meta.url)
 const { AdamW, backward, Clip, InfoNceLoss, step, synchronize, Tensor } = require('../dist/index.js')
@@ -39,8 +36,6 @@ const { values: args } = parseArgs({
   },
 })
 native.setThreads(Number(args.threads))
-
-const peakMb = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1024
 
 const clip = await Clip.load(args.model, { dtype: args.dtype, lastBlock: args.less ? 'pooled' : 'all' })
 const sets = await readInputs(args.model)
@@ -99,32 +94,8 @@ async function work() {
   return value
 }
 
-async function run(count) {
-  const seconds = []
-  const cpu_seconds = []
-  let loss
-  for (let i = 0; i < count; i++) {
-    const start = performance.now()
-    const cpu = process.cpuUsage()
-    loss = await work()
-    seconds.push((performance.now() - start) / 1000)
-    const used = process.cpuUsage(cpu)
-    cpu_seconds.push((used.user + used.system) / 1e6)
-  }
-  return { seconds, cpu_seconds, loss, rss_peak_mb: peakMb(), device_peak_mb: native.memory().peak / 2 ** 20 }
-}
-
-const about = {
+await serveWork(work, {
+  serve: args.serve,
   name: `Cambium ${args.dtype} LoRA ${args.work}`,
-  versions: { node: process.version },
-  ...native.backendInfo(),
   parameters: parameters.reduce((sum, p) => sum + p.count, 0),
-  rss_loaded_mb: peakMb(),
-}
-if (!args.serve) {
-  await run(2)
-  console.log(JSON.stringify({ ...about, ...(await run(5)) }))
-} else {
-  console.log(JSON.stringify({ ready: true, ...about }))
-  for await (const line of createInterface({ input: process.stdin })) console.log(JSON.stringify(await run(Number(line.split(' ')[1]))))
-}
+})

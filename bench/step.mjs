@@ -10,12 +10,10 @@
  * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. --work head is the
  * classifier over 64 prompts. The protocol of --serve is in interleave.mjs.
  */
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import process from 'node:process'
-import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { readInputs } from './inputs.mjs'
+import { serveWork } from './worker.mjs'
 
 const require = createRequire(import.meta.url)
 const { AdamW, backward, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
@@ -38,8 +36,6 @@ const { values: args } = parseArgs({
   },
 })
 native.setThreads(Number(args.threads))
-
-const peakMb = () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) / 1024
 
 const clip = await Clip.load(args.model, { dtype: args.dtype, lastBlock: args['last-block'], checkpoint: args.checkpoint })
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
@@ -80,32 +76,4 @@ async function infer() {
   return value
 }
 
-const work = args.work === 'train' ? trainer() : infer
-async function run(count) {
-  const seconds = []
-  const cpu_seconds = []
-  let loss
-  for (let i = 0; i < count; i++) {
-    const start = performance.now()
-    const cpu = process.cpuUsage()
-    loss = await work()
-    seconds.push((performance.now() - start) / 1000)
-    const used = process.cpuUsage(cpu)
-    cpu_seconds.push((used.user + used.system) / 1e6)
-  }
-  return { seconds, cpu_seconds, loss, rss_peak_mb: peakMb(), device_peak_mb: native.memory().peak / 2 ** 20 }
-}
-
-const about = {
-  name: `Cambium ${args.dtype} ${args.work}`,
-  versions: { node: process.version },
-  ...native.backendInfo(),
-  rss_loaded_mb: peakMb(),
-}
-if (!args.serve) {
-  await run(2)
-  console.log(JSON.stringify({ ...about, ...(await run(5)) }))
-} else {
-  console.log(JSON.stringify({ ready: true, ...about }))
-  for await (const line of createInterface({ input: process.stdin })) console.log(JSON.stringify(await run(Number(line.split(' ')[1]))))
-}
+await serveWork(args.work === 'train' ? trainer() : infer, { serve: args.serve, name: `Cambium ${args.dtype} ${args.work}` })
