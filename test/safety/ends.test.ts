@@ -2,31 +2,17 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import sharp from 'sharp'
-import { saveAdapter } from '../../lib/checkpoint/adapter-file.js'
 import { RAdapter } from '../../lib/methods/r-adapter.js'
 import { Clip } from '../../lib/models/clip.js'
 import { native } from '../../lib/native.js'
-import { temporaryFolder } from '../temporary-folder.js'
-import { tinyClip } from '../tiny-clip.js'
-import { PHASES, type Phase, type Place, steps } from './busy-child.js'
+import { PHASES, type Phase, steps } from './busy-child.js'
+import { preparePlace } from './place.js'
 
 // However and whenever a process or a worker ends: with the code it chose, no crash, no hang, and what belonged to it is gone.
 jest.setTimeout(600_000) // a busy machine is no failure
-const folder = temporaryFolder()
-const at = (...parts: string[]) => join(folder, ...parts)
-const place: Place = { clip: at('clip'), adapter: at('adapter'), image: at('image.png'), out: at('out') }
+const { place, at } = preparePlace()
 const typescript = ['--require', join(__dirname, '../typescript.cjs')]
 const ROUNDS = Number(process.env.CAMBIUM_WORKER_ROUNDS ?? 4)
-
-beforeAll(async () => {
-  const clip = await Clip.load(tinyClip(place.clip), { dtype: 'f32' })
-  const adapter = new RAdapter(clip, { rank: 2 })
-  await saveAdapter(adapter, place.adapter)
-  adapter.dispose()
-  clip.dispose()
-  await sharp({ create: { width: 900, height: 700, channels: 3, background: 'teal' } }).toFile(place.image)
-})
 
 interface End {
   code: number | string | null | undefined

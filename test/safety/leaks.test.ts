@@ -1,29 +1,13 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import sharp from 'sharp'
-import { saveAdapter } from '../../lib/checkpoint/adapter-file.js'
-import { RAdapter } from '../../lib/methods/r-adapter.js'
-import { Clip } from '../../lib/models/clip.js'
-import { temporaryFolder } from '../temporary-folder.js'
-import { tinyClip } from '../tiny-clip.js'
 import type { Usage } from './leak-child.js'
+import { preparePlace } from './place.js'
 
 // The same work over and over, in a process of its own: what lives on the device is flat to the byte, and the process does not
 // grow by what a leak of its tensors, buffers or handles would come to. Ten times as long with CAMBIUM_LEAKS=10.
-const folder = temporaryFolder()
-const at = (...parts: string[]) => join(folder, ...parts)
-const place = { clip: at('clip'), adapter: at('adapter'), image: at('image.png'), out: at('out') }
+const { place } = preparePlace()
 const LONGER = Number(process.env.CAMBIUM_LEAKS ?? 1)
-
-beforeAll(async () => {
-  const clip = await Clip.load(tinyClip(place.clip), { dtype: 'f32' })
-  const adapter = new RAdapter(clip, { rank: 2 })
-  await saveAdapter(adapter, place.adapter)
-  adapter.dispose()
-  clip.dispose()
-  await sharp({ create: { width: 900, height: 700, channels: 3, background: 'teal' } }).toFile(place.image)
-})
 
 async function measure(what: string, count: number): Promise<{ found: Usage[]; last: Usage; growth: number }> {
   const args = ['--expose-gc', '--require', join(__dirname, '../typescript.cjs'), join(__dirname, 'leak-child.ts')]
