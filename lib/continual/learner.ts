@@ -57,6 +57,16 @@ export interface Scored {
   readonly selection?: Selection
 }
 
+export interface LearnerState {
+  readonly json: Readonly<Record<string, unknown>>
+  readonly tensors: readonly Parameter[]
+  /** statistics in host memory: written beside the tensors as F64, one dimension each */
+  readonly doubles?: ReadonlyMap<string, Float64Array>
+}
+
+export type StateReader = (name: string) => Promise<{ shape: readonly number[]; data: Float32Array }>
+export type DoublesReader = (name: string) => Promise<Float64Array>
+
 export interface Learner {
   /** the name in run files */
   readonly name: string
@@ -81,12 +91,9 @@ export interface Learner {
     options?: ScoreOptions,
   ): Promise<Scored>
   /** All that a later task or a later day needs, by name, beside the pretrained model; bytes of finished tasks do not change. */
-  state(): { readonly json: Readonly<Record<string, unknown>>; readonly tensors: readonly Parameter[] }
+  state(): LearnerState
   /** Takes back what `state` gave. */
-  restore(
-    json: Readonly<Record<string, unknown>>,
-    read: (name: string) => Promise<{ shape: readonly number[]; data: Float32Array }>,
-  ): Promise<void>
+  restore(json: Readonly<Record<string, unknown>>, read: StateReader, readDoubles: DoublesReader): Promise<void>
   /** trained parameters so far, all tasks together */
   readonly parameterCount: number
   dispose(): void
