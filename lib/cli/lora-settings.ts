@@ -1,7 +1,7 @@
 /** The settings of a LoRA among those of `cambium train`. */
 import type { z } from 'zod'
 import type { LoraOptions } from '../methods/lora.js'
-import type { trainSettings } from './settings.js'
+import { flagOf, type trainSettings, UsageError } from './settings.js'
 
 type Settings = z.infer<typeof trainSettings>
 const KEYS = [
@@ -28,10 +28,15 @@ function namesOf(list: readonly string[] | undefined): readonly string[] | strin
   return text.split(',').filter((name) => name !== '')
 }
 
-/** @returns options of LoRA, and what is left */
-export function loraSettings<T extends LoraSettings>(
+/**
+ * @returns options of LoRA, and what is left
+ * @throws UsageError for one of them with another method, which would not heed it
+ */
+export function loraSettings<T extends LoraSettings & Pick<Settings, 'method'>>(
   settings: T,
 ): { lora: Omit<LoraOptions, 'r' | 'seed'>; rest: Omit<T, keyof LoraSettings> } {
+  const foreign = settings.method === 'lora' ? undefined : KEYS.find((key) => settings[key] !== undefined)
+  if (foreign !== undefined) throw new UsageError(`${flagOf(foreign)}: expected --method lora, got ${settings.method}`)
   const {
     loraAlpha: alpha,
     targets,

@@ -123,20 +123,21 @@ export const evalSettings = z.strictObject({
 export async function readSettings<T extends z.ZodType>(schema: T, flags: Readonly<Record<string, unknown>>): Promise<z.infer<T>> {
   const { config, ...rest } = flags
   const file = typeof config === 'string' ? await readConfig(config) : {}
-  const parsed = schema.safeParse({ ...file, ...rest })
+  const given = { ...file, ...rest }
+  const parsed = schema.safeParse(given)
   if (parsed.success) return parsed.data
-  const lines = parsed.error.issues.map((issue) => describe(issue))
+  const lines = parsed.error.issues.map((issue) => describe(issue, given))
   throw new UsageError(`${typeof config === 'string' ? `settings (flags and ${config})` : 'settings'}: ${lines.join('; ')}`)
 }
 
-function describe(issue: z.core.$ZodIssue): string {
+function describe(issue: z.core.$ZodIssue, given: Readonly<Record<string, unknown>>): string {
   if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map(flagOf).join(', ')}`
-  const flag = flagOf(String(issue.path[0] ?? ''))
-  const missing = issue.code === 'invalid_type' && issue.input === undefined && /received undefined/.test(issue.message)
-  return missing ? `${flag}: expected a value, got none` : `${flag}: ${issue.message}`
+  const key = String(issue.path[0] ?? '')
+  return `${flagOf(key)}: ${key !== '' && given[key] === undefined ? 'expected a value, got none' : issue.message}`
 }
 
-const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+/** `loraAlpha`: `--lora-alpha` */
+export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 
 /** A YAML map; keys as the flags, with or without dashes. */
 async function readConfig(path: string): Promise<Record<string, unknown>> {

@@ -43,7 +43,7 @@ export type Outcome = { readonly item: Input; readonly error?: CambiumError; rea
 /** Results of some inputs, in their order. */
 export type Work = (model: OpenModel, inputs: AsyncIterable<Input>, signal: AbortSignal) => AsyncIterable<readonly Outcome[]>
 
-/** Runs inputs through a model; resolves to the exit code. With `strict` the first broken input is thrown. */
+/** Runs inputs through a model; resolves to the exit code, 1 where none of them could be read. With `strict` the first broken input is thrown. */
 export async function runStream(settings: Settings, names: readonly string[], texts: boolean, work: Work): Promise<number> {
   const { json = false, quiet = false, threads, strict = false, out, adapter, alpha, ...clipOptions } = settings
   const progress = createProgress(quiet || (out === undefined && process.stdout.isTTY === true))
@@ -71,7 +71,7 @@ export async function runStream(settings: Settings, names: readonly string[], te
     const about = { model: folder, ...(adapter === undefined ? {} : { adapter, alpha: model.alpha }), dtype: model.clip.dtype }
     await lines.end({ ...about, ...counted, seconds: Number(seconds.toFixed(3)) })
     if (counted.broken > 0 && !quiet) process.stderr.write(`${counted.broken} of ${counted.inputs} inputs could not be read\n`)
-    return 0
+    return counted.broken > 0 && counted.broken === counted.inputs ? 1 : 0
   } catch (error) {
     if (!interrupt.signal.aborted) throw error
     return INTERRUPTED

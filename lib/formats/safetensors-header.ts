@@ -65,10 +65,14 @@ export function reject(rule: SafetensorsRule, what: string, expected: string, go
 export function headerLength(first: Uint8Array, fileSize: number, what: string): number {
   if (fileSize < 8 || first.byteLength < 8) reject('HEADER_TOO_SMALL', what, 'at least 8 bytes', `${fileSize}`)
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true)
+  if (first.subarray(0, 8).every(isText)) reject('HEADER_TOO_LARGE', what, 'a safetensors file', 'a text')
   if (length > BigInt(MAX_HEADER_BYTES)) reject('HEADER_TOO_LARGE', what, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`)
   if (length > BigInt(fileSize - 8)) reject('HEADER_LENGTH', what, `a header inside the file of ${fileSize} bytes`, `one of ${length}`)
   return Number(length)
 }
+
+/** Eight such bytes are no length that the format allows. */
+const isText = (byte: number): boolean => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d)
 
 /** Validates the header's bytes (without the first eight) against the size of the whole file. */
 export function parseHeader(bytes: Uint8Array, fileSize: number, what: string): SafetensorsHeader {

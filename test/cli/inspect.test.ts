@@ -75,6 +75,8 @@ describe('inspect', () => {
     expect(await program(['inspect', at('nowhere')])).toMatchObject({ code: 1, err: expect.stringMatching(/nowhere.*\(E_NOT_FOUND\)/) })
     writeFileSync(at('short.safetensors'), 'no')
     expect(await program(['inspect', at('short.safetensors')])).toMatchObject({ code: 1, err: expect.stringMatching(/E_SAFETENSORS_/) })
+    const text = await program(['inspect', at('clip', 'config.json')])
+    expect(text).toMatchObject({ code: 1, err: expect.stringMatching(/config\.json: expected a safetensors file, got a text/) })
     expect((await program(['inspect'])).code).toBe(2)
   })
 })

@@ -156,6 +156,7 @@ describe('classify', () => {
     ])
     const list = await cambium(['classify', ...model, '--labels', 'red,green,blue', '--templates', 'my {}', at('photos', '*', '1?.png')])
     expect(linesOf(file)).toMatchObject([{ label: expect.any(String) }, { error: { code: 'E_IMAGE' } }, { label: expect.any(String) }])
+    expect([file.code, list.code]).toEqual([0, 1]) // of the second not one could be read
     expect(linesOf(list)).toEqual([linesOf(file)[1]])
   })
 

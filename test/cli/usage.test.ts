@@ -33,6 +33,16 @@ test.each([
   [['train', '--model', 'm', '--data', 'd', '--out', 'o', '--memory-budget', 'much'], /--memory-budget: expected a size/],
   [['eval', '--model', 'm'], /sets: expected at least one/],
   [['eval', '--model', 'm', '--alpha', '0.5', '--data', 'x=y'], /alpha: expected an adapter/],
+  [
+    ['train', '--model', 'm', '--data', 'd', '--out', 'o', '--targets', 'q_proj'],
+    /^error: --targets: expected --method lora, got r-adapter/,
+  ],
+  [
+    ['train', '--model', 'm', '--data', 'd', '--out', 'o', '--method', 'full', '--dora'],
+    /^error: --dora: expected --method lora, got full/,
+  ],
+  [['merge', '--model', 'm', '--out', 'o'], /^error: settings: --adapter: expected a value, got none \(E_USAGE\)$/m],
+  [['eval', '--protocol', 'few-shot', '--model', 'm', '--out', 'o'], /--datasets: expected a value, got none; --methods: expected a value/],
   [['merge', '--model', 'm', '--adapter', 'a', '--out', 'o', '--alpha', '-1'], /--alpha/],
 ] as const)('%j is a mistake of use: exit code 2, nothing on stdout', async (args, message) => {
   const { code, out, err } = await program(args)
