@@ -94,7 +94,7 @@ async function classify(
   options: EncodeOptions & { templates?: readonly string[]; injection?: Injection },
 ): Promise<ClassificationEvaluation> {
   const labels = data.labels()
-  const { injection, signal } = options
+  const { injection } = options
   const templates = options.templates ?? (data.templates.length > 0 ? data.templates : DEFAULT_TEMPLATES)
   const { values, samples, skipped } = await encodeImages(clip, data, injection, options)
   const head = await classHead(clip, data.classNames, templates, injection, options)
@@ -108,7 +108,7 @@ async function classify(
     )
     for (let row = 0; row < rows; row++) predicted[first + row] = argmax(scores, row * classes, classes)
   }
-  await similarities(values, head, clip.config.projectionDim, visit, signal)
+  await similarities(values, head, clip.config.projectionDim, visit, options)
   onValues(samples, predicted)
   return { task: 'classification', ...counter.result(), skipped }
 }

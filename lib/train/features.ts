@@ -19,6 +19,8 @@ export const DEFAULT_TEMPLATES: readonly string[] = ['a photo of a {}.']
 export interface EncodeOptions {
   /** Images or texts encoded at once. Default 64. Changes no result. */
   batch?: number
+  /** Cosines with a head computed at once, in whole rows. Default 4 million. Changes no result. */
+  scoresAtOnce?: number
   signal?: AbortSignal
   /** Told after each batch. */
   onProgress?: (progress: EncodeProgress) => void
@@ -191,11 +193,11 @@ export async function similarities(
   candidates: Float32Array,
   width: number,
   visit: ScoreVisitor,
-  signal?: AbortSignal,
+  { signal, scoresAtOnce = 4e6 }: Pick<EncodeOptions, 'signal' | 'scoresAtOnce'> = {},
 ): Promise<void> {
   const count = queries.length / width
   const columns = candidates.length / width
-  const block = Math.max(1, Math.floor(4e6 / columns))
+  const block = Math.max(1, Math.floor(scoresAtOnce / columns))
   const head = Tensor.from(candidates, [columns, width])
   try {
     for (let first = 0; first < count; first += block) {

@@ -49,7 +49,7 @@ async function rankBothWays(
   texts: Float32Array,
   captions: readonly (readonly string[])[],
   width: number,
-  { signal, onRanks }: { signal?: AbortSignal; onRanks?: (samples: Int32Array, ranks: Int32Array) => void },
+  { onRanks, ...options }: EncodeOptions & { onRanks?: (samples: Int32Array, ranks: Int32Array) => void },
 ): Promise<RetrievalResult> {
   const owners = Int32Array.from(captions.flatMap((list, image) => list.map(() => image)))
   const own: number[][] = captions.map(() => [])
@@ -63,7 +63,7 @@ async function rankBothWays(
     (scores, first, rows) => {
       for (let row = 0; row < rows; row++) toText[first + row] = bestRank(scores, own[first + row], row * owners.length, owners.length)
     },
-    signal,
+    options,
   )
   await similarities(
     texts,
@@ -73,7 +73,7 @@ async function rankBothWays(
       for (let row = 0; row < rows; row++)
         toImage[first + row] = rankOf(scores, owners[first + row], row * captions.length, captions.length)
     },
-    signal,
+    options,
   )
   onRanks?.(images.samples, Int32Array.from(toText))
   return {

@@ -86,6 +86,23 @@ describe('features', () => {
   })
 })
 
+test('what is predicted for each image does not depend on the scores computed at once', async () => {
+  const sets = [
+    { name: 'classes', data },
+    { name: 'captions', data: captioned, task: 'retrieval' as const },
+  ]
+  const predicted = async (scoresAtOnce?: number) => {
+    const told: Record<string, readonly number[]> = {}
+    const evaluation = await evaluate(clip, sets, { scoresAtOnce, onPredictions: (set, { values }) => (told[set.name] = [...values]) })
+    return { evaluation, told }
+  }
+  const whole = await predicted()
+  expect(new Set(whole.told.classes).size).toBeGreaterThan(1)
+  expect(new Set(whole.told.captions).size).toBeGreaterThan(1)
+  expect(await predicted(50)).toEqual(whole) // some rows of each comparison
+  expect(await predicted(9)).toEqual(whole) // three rows of the classes, and single rows
+})
+
 describe('classification', () => {
   test('is the class with the greatest cosine, counted by class', async () => {
     const { set } = await evaluate(clip, [{ name: 'set', data }])
