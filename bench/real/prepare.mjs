@@ -3,8 +3,7 @@
  *
  *   node bench/real/prepare.mjs PACKS OUT
  *
- * PACKS holds NAME.jpgpack (JPEG files one after another), NAME.json (records [offset, bytes, label, path], sha256) and
- * NAME.task.json (split, class names, templates). OUT receives
+ * PACKS holds image packs (packs.mjs). OUT receives
  *
  *   pacs64-{photo,art,cartoon,sketch}/{train,val,test}/CLASS/x.jpg   train, val: photo alone; the others are test sets
  *   {aid64,rsscn7_64,gtsrb32,dtd10_64}/{train,val,test}/CLASS/x.jpg, tin64_val/test/CLASS/x.jpg
@@ -13,42 +12,13 @@
  *
  * The split is the pack's own, so test images choose nothing. Files are written once: OUT must not hold these sets yet.
  */
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import process from 'node:process'
+import { fileName, openPack, openTask, writeClasses, writeRecord } from './packs.mjs'
 
 const CLASS_SETS = ['aid64', 'rsscn7_64', 'gtsrb32', 'dtd10_64', 'tin64_val']
 const domains = { photo: 'photo', art_painting: 'art', cartoon: 'cartoon', sketch: 'sketch' }
-
-/** Reads a pack and checks its bytes against the recorded sha256. */
-function openPack(folder, name) {
-  const index = JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8'))
-  const bytes = readFileSync(join(folder, `${name}.jpgpack`))
-  const sum = createHash('sha256').update(bytes).digest('hex')
-  if (sum !== index.sha256) throw new Error(`${name}.jpgpack: expected sha256 ${index.sha256}, got ${sum}`)
-  return { ...index, bytes }
-}
-
-function openTask(folder, name) {
-  return JSON.parse(readFileSync(join(folder, `${name}.task.json`), 'utf8'))
-}
-
-/** The content is JPEG whatever the original path ended in. */
-const fileName = ([, , , original]) => basename(original).replace(/\.\w+$/, '.jpg')
-
-/** Writes one record under a folder. */
-function writeRecord(pack, record, folder) {
-  const [offset, length] = record
-  const file = join(folder, fileName(record))
-  mkdirSync(folder, { recursive: true })
-  writeFileSync(file, pack.bytes.subarray(offset, offset + length), { flag: 'wx' })
-  return file
-}
-
-function writeClasses(folder, classes, templates) {
-  writeFileSync(join(folder, 'classes.json'), `${JSON.stringify({ classes, templates }, null, 2)}\n`)
-}
 
 function writeDomains(packs, out) {
   const pack = openPack(packs, 'pacs64')
