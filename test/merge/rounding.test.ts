@@ -1,9 +1,11 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { openCheckpoint, writeCheckpoint } from '../../lib/formats/checkpoint.js'
+import { writeSafetensors } from '../../lib/formats/safetensors-write.js'
 import { mergeFolder } from '../../lib/merge/merge-folder.js'
 import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
+import { bytesOf, halfUlp } from './made-up.js'
 
 const root = temporaryFolder()
 
@@ -57,4 +59,34 @@ test.each(['BF16', 'F16'] as const)('f64 to %s: every value, every midpoint and 
     if (Number.isNaN(want[i]) ? !isNaN16 : got[i] !== want[i]) wrong.push([values[i], got[i], want[i]])
   }
   expect(wrong.slice(0, 5)).toEqual([])
+})
+
+// Half a unit of each column's values is the first term of the product, and a tenth of a billionth of that, up, down or not at
+// all by the row, is the second: in f32 every sum is the midpoint itself, so only the doubt about it tells which way it rounds.
+test('low-rank changes of bf16 that end beside a midpoint are rounded as float64 says', async () => {
+  const [rows, columns, module] = [8, 96, 'blocks.0.proj']
+  const code = (i: number, j: number) => ((100 + (j % 50)) << 7) | ((i * 37 + j * 11) % 128)
+  const half = (j: number) => halfUlp(halfValue(code(0, j), 'BF16'), 'BF16')
+  const side = (i: number) => [1, -1, 0][i % 3]
+  const model = join(root, 'ties')
+  mkdirSync(model)
+  const codes = Uint16Array.from({ length: rows * columns }, (_, at) => code(Math.floor(at / columns), at % columns))
+  const data = new Uint8Array(codes.buffer)
+  await writeCheckpoint(model, [{ name: `${module}.weight`, dtype: 'BF16', shape: [rows, columns], data }])
+  const config = { peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: ['proj'] }
+  writeFileSync(join(model, 'adapter_config.json'), JSON.stringify(config))
+  const a = Array.from({ length: 2 * columns }, (_, at) => (at < columns ? half(at) : half(at - columns) * 2 ** -33))
+  const b = Array.from({ length: rows }, (_, i) => [1, side(i)]).flat()
+  await writeSafetensors(join(model, 'adapter_model.safetensors'), [
+    { name: `base_model.model.${module}.lora_A.weight`, dtype: 'F32', shape: [2, columns], data: bytesOf(a, 'F32') },
+    { name: `base_model.model.${module}.lora_B.weight`, dtype: 'F32', shape: [rows, 2], data: bytesOf(b, 'F32') },
+  ])
+  const out = join(root, 'ties-out')
+  await mergeFolder({ model, adapter: model, out })
+  const tensor = (await openCheckpoint(out)).tensors.get(`${module}.weight`)
+  if (tensor === undefined) throw new Error(module)
+  const { path, offset, count, fileSize } = tensor
+  const got = new Uint16Array(await native.readTensor({ path, offset, count, from: 'BF16', to: 'BF16', expectedSize: fileSize }))
+  const want = codes.map((bits, at) => bits + ([1, 0, bits % 2][Math.floor(at / columns) % 3] as number)) // up, down, to even
+  expect([...got]).toEqual([...want])
 })
