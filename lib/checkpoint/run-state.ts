@@ -22,6 +22,8 @@ const schema = z.object({
   steps: z.number().int().min(1),
   cursor: z.object({ epoch: z.number().int().min(0), position: z.number().int().min(0) }),
   skipped: z.number().int().min(0),
+  /** where the best epoch is kept: which one, and its score */
+  best: z.object({ epoch: z.number().int().min(0), score: z.number() }).optional(),
   /** a file of the same folder */
   tensors: z.string().regex(/^state-\d+\.safetensors$/),
 })

@@ -17,10 +17,22 @@ export function cosineWarmup({ lr, steps, warmup = 0, minLr = 0 }: ScheduleOptio
   if (!(lr > 0 && Number.isFinite(lr))) throw new CambiumError('E_OPTION', `lr: expected a positive number, got ${lr}`)
   if (!(warmup >= 0 && minLr >= 0 && minLr <= lr))
     throw new CambiumError('E_OPTION', `schedule: expected warmup >= 0 and 0 <= minLr <= lr, got ${warmup} and ${minLr}`)
+  return afterWarmup(lr, steps, warmup, (half) => Math.max(minLr, half * lr))
+}
+
+/** As {@link cosineWarmup}, but the cosine goes from lr to the floor: min + ½(lr − min)(1 + cos(π(t−W)/(S−W))) (DIKI). */
+export function cosineToMin(options: ScheduleOptions): (step: number) => number {
+  const { lr, steps, warmup = 0, minLr = 0 } = options
+  cosineWarmup(options) // the same bounds
+  return afterWarmup(lr, steps, warmup, (half) => minLr + half * (lr - minLr))
+}
+
+/** @param rate of ½(1 + cos), which goes from 1 to 0 after the warm-up */
+function afterWarmup(lr: number, steps: number, warmup: number, rate: (half: number) => number): (step: number) => number {
   return (step) => {
     if (step < warmup) return (lr * (step + 1)) / warmup
     const progress = Math.min(1, (step - warmup) / Math.max(1, steps - warmup))
-    return Math.max(minLr, 0.5 * (1 + Math.cos(Math.PI * progress)) * lr)
+    return rate(0.5 * (1 + Math.cos(Math.PI * progress)))
   }
 }
 

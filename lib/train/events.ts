@@ -30,6 +30,15 @@ export interface CheckpointEvent {
   readonly folder: string
 }
 
+/** With `keepBest`: what an epoch (from 0) scored, and whether it is the best so far. */
+export interface ScoredEvent {
+  readonly type: 'scored'
+  readonly step: number
+  readonly epoch: number
+  readonly score: number
+  readonly best: boolean
+}
+
 export interface EndEvent {
   readonly type: 'end'
   readonly step: number
@@ -39,7 +48,7 @@ export interface EndEvent {
   readonly peakBytes: number
 }
 
-export type TrainEvent = StartEvent | StepEvent | CheckpointEvent | EndEvent
+export type TrainEvent = StartEvent | StepEvent | ScoredEvent | CheckpointEvent | EndEvent
 
 /** In the log of a run: an image that could not be read was left out. */
 export interface SkippedEvent {

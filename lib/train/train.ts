@@ -5,52 +5,17 @@ import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { checkSameRun, loadTensors, type RunState, readRunState, writeRunState } from '../checkpoint/run-state.js'
 import { type Batch, batches, type Cursor } from '../data/batches.js'
-import type { Dataset } from '../data/dataset.js'
-import { digestOf } from '../data/digest.js'
 import { CambiumError } from '../errors.js'
-import type { TrainCrop } from '../formats/crop.js'
-import type { Method } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
-import type { TextOptions } from '../models/text-batch.js'
 import { native } from '../native.js'
-import type { Objective } from '../objectives/objective.js'
-import { concatRows } from '../ops.js'
-import { AdamW } from '../optim/adamw.js'
-import { cosineWarmup, defaultMomentum } from '../optim/schedule.js'
-import { backward, recompute, step, synchronize, Tensor } from '../tensor.js'
+import { add, concatRows } from '../ops.js'
+import { createOptimizer, type Optimizer } from '../optim/optimizer.js'
+import { backward, type Parameter, recompute, step, synchronize, Tensor } from '../tensor.js'
+import { BestEpoch } from './best-epoch.js'
 import type { TrainEvent } from './events.js'
+import { planTrainer, TRAIN_CROP, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
 
-export interface TrainerOptions {
-  method: Method
-  objective: Objective
-  data: Dataset
-  epochs: number
-  /** pairs per optimizer step */
-  batch: number
-  /** micro-batches per step: k × batch/k equals batch, with dropping on */
-  accumulate?: number
-  lr?: number
-  /** steps; default a tenth of the run, at most 500 */
-  warmup?: number
-  minLr?: number
-  weightDecay?: number
-  /** 0: never */
-  clipNorm?: number
-  /** running average of the trained parameters: false, true (momentum by length of the run) or a momentum */
-  ema?: boolean | number
-  seed?: number
-  /** RandomResizedCrop scale and ratio, flip; `false`: the evaluation transform */
-  augment?: TrainCrop | false
-  text?: TextOptions
-  skipBroken?: boolean
-  exif?: boolean
-  /** told of each broken image left out, each time it comes up */
-  onSkip?: (error: CambiumError) => void
-  /** folder for checkpoints; none are written without it */
-  out?: string
-  /** steps between checkpoints; default: one an epoch */
-  checkpointEvery?: number
-}
+export { type StepTerm, TRAIN_CROP, type TrainerOptions } from './trainer-options.js'
 
 export interface RunOptions {
   /** stops after the step at hand; the run can be resumed */
@@ -61,78 +26,29 @@ export interface RunOptions {
 
 const VERSION: string = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')).version
 
-/** WiSE-FT's training crop, used by FLYP and R-Adapter too. */
-export const TRAIN_CROP: TrainCrop = { scale: [0.9, 1], ratio: [3 / 4, 4 / 3] }
-
 export class Trainer {
   readonly steps: number
   readonly stepsPerEpoch: number
   /** EMA momentum, when an average is kept */
   readonly momentum: number | undefined
-  private readonly optimizer: AdamW
-  private readonly rate: (step: number) => number
-  private readonly settings: Readonly<Record<string, unknown>>
+  private readonly optimizer: Optimizer
+  private readonly plan: TrainerPlan
+  private readonly best: BestEpoch | undefined
 
   /** @throws E_OPTION for numbers out of range */
   constructor(
     readonly clip: Clip,
     readonly options: TrainerOptions,
   ) {
-    const {
-      method,
-      objective,
-      data,
-      epochs,
-      batch,
-      accumulate = 1,
-      lr = 5e-4,
-      minLr = 1e-6,
-      weightDecay = 0,
-      clipNorm = 1,
-      ema = true,
-      seed = 0,
-    } = options
-    const positive = (name: string, value: number) => {
-      if (!Number.isInteger(value) || value < 1) throw new CambiumError('E_OPTION', `${name}: expected a positive integer, got ${value}`)
-    }
-    positive('epochs', epochs)
-    positive('batch', batch)
-    positive('accumulate', accumulate)
-    if (batch % accumulate !== 0) throw new CambiumError('E_OPTION', `accumulate: expected a divisor of batch ${batch}, got ${accumulate}`)
-    if (data.length < batch)
-      throw new CambiumError('E_OPTION', `batch: expected at most the ${data.length} images of the training set, got ${batch}`)
-    this.stepsPerEpoch = Math.floor(data.length / batch)
-    this.steps = epochs * this.stepsPerEpoch
-    const warmup = options.warmup ?? Math.min(500, Math.floor(this.steps / 10))
-    this.rate = cosineWarmup({ lr, steps: this.steps, warmup, minLr: Math.min(minLr, lr) })
-    if (typeof ema === 'number' && !(ema >= 0 && ema <= 1))
-      throw new CambiumError('E_OPTION', `ema: expected a momentum in [0, 1], got ${ema}`)
-    this.momentum = ema === false ? undefined : ema === true ? defaultMomentum(this.steps) : ema
-    const parameters = [...method.parameters, ...objective.parameters.filter((p) => !method.parameters.includes(p))]
-    this.optimizer = new AdamW(parameters, { weightDecay, clipNorm, decays: (p) => method.decays(p), average: this.momentum !== undefined })
-    this.settings = {
-      method: method.name,
-      ...prefixed('method', method.settings),
-      ...prefixed('objective', objective.settings),
-      epochs,
-      batch,
-      accumulate,
-      lr,
-      warmup,
-      minLr,
-      weightDecay,
-      clipNorm,
-      momentum: this.momentum,
-      seed,
-      images: data.length,
-      data: digestOf(data),
-      augment: options.augment ?? TRAIN_CROP,
-      text: options.text ?? {},
-      dtype: clip.dtype,
-      skipBroken: options.skipBroken ?? false,
-      exif: options.exif ?? false,
-      trainable: parameters.map((p) => p.name).length,
-    }
+    this.plan = planTrainer(clip, options)
+    const { steps, stepsPerEpoch, momentum, parameters } = this.plan
+    this.steps = steps
+    this.stepsPerEpoch = stepsPerEpoch
+    this.momentum = momentum
+    const { method, weightDecay = 0, clipNorm = 1 } = options
+    const decays = (p: Parameter) => method.decays(p)
+    this.optimizer = createOptimizer(parameters, options.optimizer, { weightDecay, clipNorm, decays, average: momentum !== undefined })
+    this.best = options.keepBest ? new BestEpoch(parameters, this.optimizer.averages) : undefined
   }
 
   /** Running averages of the trained parameters by name: what to evaluate, save and merge. */
@@ -162,20 +78,21 @@ export class Trainer {
         cambium: VERSION,
         level: native.backendInfo().level,
         base,
-        settings: this.settings,
+        settings: this.plan.settings,
         step: done,
         steps: this.steps,
         cursor,
         skipped,
+        best: this.best?.standing,
       }
-      await writeRunState(this.options.out, state, this.optimizer.state())
+      await writeRunState(this.options.out, state, this.state())
     }
     let reported = performance.now()
     let written = done
     if (done < this.steps) {
       for await (const batch of this.batches(cursor)) {
         if (signal?.aborted) break
-        const lr = this.rate(done)
+        const lr = this.plan.rate(done)
         const { loss, norm2 } = await this.step(batch, done, lr)
         const [value, squared] = await Promise.all([loss, norm2])
         const gradientNorm = Math.sqrt(squared)
@@ -193,7 +110,14 @@ export class Trainer {
         const now = performance.now()
         const imagesPerSecond = (this.options.batch * 1000) / (now - reported)
         reported = now
+        this.options.afterStep?.(done)
         yield { type: 'step', step: done, steps: this.steps, epoch: batch.epoch, loss: value, lr, gradientNorm, imagesPerSecond, skipped }
+        if (this.best && this.options.keepBest && done % this.stepsPerEpoch === 0) {
+          const epoch = done / this.stepsPerEpoch - 1
+          const score = await this.options.keepBest(epoch)
+          yield { type: 'scored', step: done, epoch, score, best: this.best.offer(epoch, score) }
+          reported = performance.now()
+        }
         if (this.options.out && (done % every === 0 || done === this.steps)) {
           await save()
           written = done
@@ -202,8 +126,9 @@ export class Trainer {
         if (done === this.steps) break
       }
     }
-    await synchronize()
     const aborted = done < this.steps
+    if (!aborted) this.best?.putBack()
+    await synchronize()
     if (aborted && this.options.out && written !== done) {
       await save()
       yield { type: 'checkpoint', step: done, folder: this.options.out }
@@ -219,15 +144,16 @@ export class Trainer {
 
   dispose(): void {
     this.optimizer.dispose()
+    this.best?.dispose()
   }
 
   private batches(start: Cursor): AsyncGenerator<Batch> {
-    const { data, batch, seed = 0, augment = TRAIN_CROP, skipBroken, onSkip, exif, epochs } = this.options
+    const { data, batch, seed = 0, augment = TRAIN_CROP, skipBroken, onSkip, exif, epochs, classTexts } = this.options
     return batches(data, {
       batchSize: batch,
       preprocessor: this.clip.preprocessor,
       augment: augment || undefined,
-      texts: 'random',
+      texts: classTexts ? undefined : 'random',
       shuffle: true,
       seed,
       // Broken images make an epoch shorter; the schedule's number of steps holds.
@@ -242,9 +168,10 @@ export class Trainer {
 
   /** Queues one optimizer step; what it gives can be awaited later. */
   private async step(batch: Batch, index: number, lr: number): Promise<{ loss: Promise<number>; norm2: Promise<number> }> {
-    const { method, objective, accumulate = 1, seed = 0, text: textOptions } = this.options
-    const tokens = this.clip.tokenize(batch.texts ?? [])
+    const { method, objective, accumulate = 1, seed = 0, text: textOptions, classTexts, terms = [] } = this.options
+    const tokens = this.clip.tokenize(classTexts ?? batch.texts ?? [])
     const labels = batch.labels ?? batch.samples
+    const more = await Promise.all(terms.map((term) => term.prepare(index, batch)))
     method.draw(seed, index)
     const read = (t: Tensor) => t.item()
     return step(() => {
@@ -256,12 +183,20 @@ export class Trainer {
       const texts = (k: number) => this.clip.encodeText(tokens.slice(k * size, (k + 1) * size), method, textOptions)
       const whole = accumulate === 1
       const image = whole ? images(0) : concatRows(parts.map((k) => recompute(() => [images(k)], [])[0]))
-      const text = whole ? texts(0) : concatRows(parts.map((k) => recompute(() => [texts(k)], [])[0]))
-      const loss = objective.loss(image, text, Tensor.from(labels, [labels.length], 'i32'))
+      const text =
+        whole || classTexts
+          ? this.clip.encodeText(tokens, method, textOptions)
+          : concatRows(parts.map((k) => recompute(() => [texts(k)], [])[0]))
+      const own = objective.loss(image, text, Tensor.from(labels, [labels.length], 'i32'))
+      const loss = more.reduce((sum, term) => add(sum, term(image, text)), own)
       backward(loss)
       const norm2 = this.optimizer.update(lr, this.momentum)
       return { loss: read(loss), norm2: read(norm2) }
     })
+  }
+
+  private state(): Parameter[] {
+    return [...this.optimizer.state(), ...(this.best?.state ?? []), ...(this.options.extraState ?? [])]
   }
 
   private async restore(base: string) {
@@ -269,15 +204,13 @@ export class Trainer {
     if (!out) throw new CambiumError('E_OPTION', 'resume: expected the folder of a run (out), got none')
     const saved = await readRunState(out)
     if (!saved) return undefined
-    checkSameRun(saved, base, this.settings)
-    await loadTensors(out, saved, this.optimizer.state())
+    checkSameRun(saved, base, this.plan.settings)
+    await loadTensors(out, saved, this.state())
     this.optimizer.updates = saved.step
+    if (saved.best) this.best?.restore(saved.best)
     return saved
   }
 }
-
-const prefixed = (prefix: string, settings: Readonly<Record<string, unknown>>) =>
-  Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}.${key}`, value]))
 
 /** Bits are promised for one CPU level and version only. */
 function warningOf(saved: RunState | undefined): { warning?: string } {

@@ -1,0 +1,154 @@
+// What a training run is asked for, checked and with its defaults; what must not change between the parts of a run.
+import type { Batch } from '../data/batches.js'
+import type { Dataset } from '../data/dataset.js'
+import { digestOf } from '../data/digest.js'
+import { CambiumError } from '../errors.js'
+import type { TrainCrop } from '../formats/crop.js'
+import type { Method } from '../injection/injection.js'
+import type { Clip } from '../models/clip.js'
+import type { TextOptions } from '../models/text-batch.js'
+import type { Objective } from '../objectives/objective.js'
+import type { OptimizerOptions } from '../optim/optimizer.js'
+import { cosineToMin, cosineWarmup, defaultMomentum } from '../optim/schedule.js'
+import type { Parameter, Tensor } from '../tensor.js'
+
+export interface TrainerOptions {
+  method: Method
+  objective: Objective
+  data: Dataset
+  epochs: number
+  /** pairs per optimizer step */
+  batch: number
+  /** micro-batches per step: k × batch/k equals batch, with dropping on */
+  accumulate?: number
+  lr?: number
+  /** steps; default a tenth of the run, at most 500 */
+  warmup?: number
+  minLr?: number
+  /** a cosine to zero that is cut off at minLr (default), or one that ends at minLr */
+  schedule?: 'cosine-floor' | 'cosine-to-min'
+  /** default AdamW */
+  optimizer?: OptimizerOptions
+  weightDecay?: number
+  /** 0: never */
+  clipNorm?: number
+  /** running average of the trained parameters: false, true (momentum by length of the run) or a momentum */
+  ema?: boolean | number
+  seed?: number
+  /** RandomResizedCrop scale and ratio, flip; `false`: the evaluation transform */
+  augment?: TrainCrop | false
+  text?: TextOptions
+  /**
+   * One prompt for each class: every step encodes all of them in place of a text for each image, and the objective is given
+   * text [C, P] and the class of each image, [B].
+   */
+  classTexts?: readonly string[]
+  /** added to the objective's loss */
+  terms?: readonly StepTerm[]
+  /** called with the number of updates done, after each is queued: running means over weights */
+  afterStep?: (done: number) => void
+  /** what `terms` and `afterStep` change: saved and restored with the optimizer's state */
+  extraState?: readonly Parameter[]
+  /** A score after each epoch; at the end the parameters (and averages) of the best epoch, the first of equals, are put back. */
+  keepBest?: (epoch: number) => Promise<number>
+  skipBroken?: boolean
+  exif?: boolean
+  /** told of each broken image left out, each time it comes up */
+  onSkip?: (error: CambiumError) => void
+  /** folder for checkpoints; none are written without it */
+  out?: string
+  /** steps between checkpoints; default: one an epoch */
+  checkpointEvery?: number
+}
+
+/** A part of the loss that needs data of its own (reference images, features of a teacher). */
+export interface StepTerm {
+  /** what must be the same when a run is resumed */
+  readonly settings: Readonly<Record<string, unknown>>
+  /**
+   * Fetches what the step needs, a function of the step and its batch alone. What it gives is called inside the step with the
+   * features of the batch before normalisation, image [B, P] and text [B, P] (or [C, P]), and returns a scalar, [1].
+   * @param step from 0
+   */
+  prepare(step: number, batch: Batch): Promise<(image: Tensor, text: Tensor) => Tensor>
+}
+
+/** WiSE-FT's training crop, used by FLYP and R-Adapter too. */
+export const TRAIN_CROP: TrainCrop = { scale: [0.9, 1], ratio: [3 / 4, 4 / 3] }
+
+export interface TrainerPlan {
+  readonly stepsPerEpoch: number
+  readonly steps: number
+  readonly rate: (step: number) => number
+  /** EMA momentum, when an average is kept */
+  readonly momentum: number | undefined
+  /** what the optimizer updates */
+  readonly parameters: readonly Parameter[]
+  /** what must be the same when the run is resumed */
+  readonly settings: Readonly<Record<string, unknown>>
+}
+
+/** @throws E_OPTION for numbers out of range and class texts that are not one for each class */
+export function planTrainer(clip: Clip, options: TrainerOptions): TrainerPlan {
+  const { method, objective, data, epochs, batch, accumulate = 1, lr = 5e-4, minLr = 1e-6, ema = true } = options
+  const { weightDecay = 0, clipNorm = 1, seed = 0, optimizer, schedule = 'cosine-floor', classTexts, terms = [] } = options
+  positive('epochs', epochs)
+  positive('batch', batch)
+  positive('accumulate', accumulate)
+  if (batch % accumulate !== 0) throw new CambiumError('E_OPTION', `accumulate: expected a divisor of batch ${batch}, got ${accumulate}`)
+  if (data.length < batch)
+    throw new CambiumError('E_OPTION', `batch: expected at most the ${data.length} images of the training set, got ${batch}`)
+  if (typeof ema === 'number' && !(ema >= 0 && ema <= 1))
+    throw new CambiumError('E_OPTION', `ema: expected a momentum in [0, 1], got ${ema}`)
+  if (classTexts) requireClasses(data, classTexts)
+  const stepsPerEpoch = Math.floor(data.length / batch)
+  const steps = epochs * stepsPerEpoch
+  const warmup = options.warmup ?? Math.min(500, Math.floor(steps / 10))
+  const momentum = ema === false ? undefined : ema === true ? defaultMomentum(steps) : ema
+  const parameters = [...method.parameters, ...objective.parameters.filter((p) => !method.parameters.includes(p))]
+  const cosine = schedule === 'cosine-floor' ? cosineWarmup : cosineToMin
+  const settings = {
+    method: method.name,
+    ...prefixed('method', method.settings),
+    ...prefixed('objective', objective.settings),
+    epochs,
+    batch,
+    accumulate,
+    lr,
+    warmup,
+    minLr,
+    weightDecay,
+    clipNorm,
+    momentum,
+    seed,
+    images: data.length,
+    data: digestOf(data),
+    augment: options.augment ?? TRAIN_CROP,
+    text: options.text ?? {},
+    dtype: clip.dtype,
+    skipBroken: options.skipBroken ?? false,
+    exif: options.exif ?? false,
+    trainable: parameters.length,
+    ...given('schedule', schedule === 'cosine-floor' ? undefined : schedule),
+    ...given('classTexts', classTexts),
+    ...given('keepBest', options.keepBest ? true : undefined),
+    ...(optimizer ? prefixed('optimizer', { ...optimizer, anchor: optimizer.anchor?.pull }) : {}),
+    ...Object.assign({}, ...terms.map((term, i) => prefixed(`term ${i}`, term.settings))),
+  }
+  return { stepsPerEpoch, steps, rate: cosine({ lr, steps, warmup, minLr: Math.min(minLr, lr) }), momentum, parameters, settings }
+}
+
+function positive(name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1) throw new CambiumError('E_OPTION', `${name}: expected a positive integer, got ${value}`)
+}
+
+function requireClasses(data: Dataset, classTexts: readonly string[]): void {
+  if (!data.labelled) throw new CambiumError('E_OPTION', 'classTexts: expected a labelled set, got images without classes')
+  if (classTexts.length !== data.classNames.length)
+    throw new CambiumError('E_OPTION', `classTexts: expected one for each of ${data.classNames.length} classes, got ${classTexts.length}`)
+}
+
+const given = (key: string, value: unknown) => (value === undefined ? {} : { [key]: value })
+
+const prefixed = (prefix: string, settings: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${prefix}.${key}`, value]))
