@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "cpu/parallel.h"
-#include "io/write_file.h"
+#include "io/piece_writer.h"
 #include "linalg/fold_bf16.h"
 #include "linalg/round.h"
 
@@ -19,7 +19,7 @@ constexpr int64_t kFlat = 4096;  // elements that pass through the cache togethe
 constexpr int64_t kWave = 64;    // pieces for which this work has the pool to itself
 constexpr int64_t kAhead = 8;    // pieces that are read ahead
 constexpr int64_t kWidth = 512;   // columns of a block that stays in the first cache
-enum Scratch { kRaw, kValues, kMixed, kConverted };
+enum Scratch { kRaw, kValues, kMixed };
 
 IoStatus no_memory(const std::string& name) { return IoStatus::error("E_OUT_OF_MEMORY", name + ": expected free host memory, got none"); }
 
@@ -68,16 +68,23 @@ class Fold {
   uint64_t to(int64_t i) const { return segment_.to + static_cast<uint64_t>(std::min(i * piece_, count_) * to_size_); }
   const std::vector<FoldStep>& steps() const { return steps_; }
 
-  IoStatus run(int64_t i, const WriteFile& target, std::atomic<int64_t>* wrong) const {
+  IoStatus run(int64_t i, PieceWriter& writer, std::atomic<int64_t>* wrong) const {
     const int64_t count = piece_count(i);
-    char* raw = static_cast<char*>(thread_scratch(kRaw, static_cast<size_t>(count * from_size_)));
-    char* converted = segment_.from_type == segment_.to_type ? raw : static_cast<char*>(thread_scratch(kConverted, static_cast<size_t>(count * to_size_)));
-    if (!raw || !converted) return no_memory(segment_.name);
+    const uint64_t bytes = static_cast<uint64_t>(count * to_size_);
+    char* converted = writer.take(to(i), bytes);
+    if (!converted) return no_memory(segment_.name);
+    // In place where element sizes agree: what is read goes where it is written from.
+    char* raw = segment_.from_type == segment_.to_type ? converted : static_cast<char*>(thread_scratch(kRaw, static_cast<size_t>(count * from_size_)));
     int64_t bad = 0;
-    IoStatus status = fast_ ? run_bf16(i, raw, &bad) : each_block(i, steps_.size(), false, raw, [&](int64_t at, int64_t elements, double* v) { bad += from_doubles(v, segment_.to_type, converted + at * to_size_, elements); });
-    if (!status.ok()) return status;
+    IoStatus status = raw ? IoStatus{} : no_memory(segment_.name);
+    if (status.ok()) status = fast_ ? run_bf16(i, raw, &bad) : each_block(i, steps_.size(), false, raw, [&](int64_t at, int64_t elements, double* v) { bad += from_doubles(v, segment_.to_type, converted + at * to_size_, elements); });
+    if (!status.ok()) {
+      writer.drop(converted);
+      return status;
+    }
     if (bad) wrong->fetch_add(bad);
-    return target.write(to(i), static_cast<uint64_t>(count * to_size_), converted);
+    writer.put(converted, to(i), bytes);
+    return writer.status();
   }
 
  private:
@@ -204,10 +211,10 @@ struct Range {
 };
 
 // Runs pieces [0, pieces); where(piece, source) is its range in that source and in the target. Each piece asks for the one a
-// wave ahead, lets its own pages go and has its writing begun, all beside the work of the others. What the system held in
-// memory before is neither asked for nor let go.
+// wave ahead and lets its own pages go, all beside the work of the others. What the system held in memory before is neither
+// asked for nor let go.
 template <class Where, class Work>
-IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, const WriteFile& target, const MergeControl& control, const Where& where, const Work& work) {
+IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, const MergeControl& control, const Where& where, const Work& work) {
   FirstError error;
   std::vector<bool> cold;
   for (size_t s = 0; s < sources.size() && pieces > 0; ++s) cold.push_back(!sources[s]->is_cached(where(pieces - 1, s).from_end - 1));
@@ -223,7 +230,6 @@ IoStatus in_waves(int64_t pieces, const std::vector<const ReadFile*>& sources, c
       if (cold[s]) sources[s]->will_not_need(where(i, s).from, where(i, s).from_end - where(i, s).from);
     }
     const Range done = where(i, 0);
-    target.start_writeback(done.to, done.to_end - done.to);
     if (control.done) __atomic_fetch_add(control.done, static_cast<int64_t>(done.to_end - done.to), __ATOMIC_RELAXED);
     return status;
   };
@@ -241,25 +247,27 @@ IoStatus copy_segment(const MergeSegment& segment, const ReadFile& source, const
     const uint64_t begin = static_cast<uint64_t>(i) * kCopy, end = std::min(begin + kCopy, segment.bytes);
     return Range{segment.from + begin, segment.to + begin, segment.from + end, segment.to + end};
   };
-  return in_waves(static_cast<int64_t>((segment.bytes + kCopy - 1) / kCopy), {&source}, target, control, where, [&](int64_t i) {
+  return in_waves(static_cast<int64_t>((segment.bytes + kCopy - 1) / kCopy), {&source}, control, where, [&](int64_t i) {
     const Range r = where(i, 0);
-    return target.copy(source, r.from, r.to, r.from_end - r.from);
+    IoStatus status = target.copy(source, r.from, r.to, r.from_end - r.from);
+    target.start_writeback(r.to, r.to_end - r.to);
+    return status;
   });
 }
 
-IoStatus fold_segment(const MergeSegment& segment, const ReadFile& source, const WriteFile& target, const MergeControl& control, int64_t* non_finite) {
+IoStatus fold_segment(const MergeSegment& segment, const ReadFile& source, PieceWriter& writer, const MergeControl& control, int64_t* non_finite) {
   if (!is_foldable(segment.from_type) || !is_foldable(segment.to_type)) return IoStatus::error("E_DTYPE", segment.name + ": expected F32, F16, BF16 or F64, got " + element_type_name(segment.from_type));
   Fold fold(segment, source);
   IoStatus status = fold.prepare();
   if (!status.ok()) return status;
   std::atomic<int64_t> wrong{0};
   const auto where = [&](int64_t i, size_t) { return Range{fold.from(i), fold.to(i), fold.from(i + 1), fold.to(i + 1)}; };
-  status = in_waves(fold.pieces(), {&source}, target, control, where, [&](int64_t i) { return fold.run(i, target, &wrong); });
+  status = in_waves(fold.pieces(), {&source}, control, where, [&](int64_t i) { return fold.run(i, writer, &wrong); });
   *non_finite = wrong.load();
   return status;
 }
 
-IoStatus combine_segment(const MergeSegment& segment, const std::vector<std::unique_ptr<ReadFile>>& sources, const WriteFile& target, const MergeControl& control, int64_t* non_finite) {
+IoStatus combine_segment(const MergeSegment& segment, const std::vector<std::unique_ptr<ReadFile>>& sources, PieceWriter& writer, const MergeControl& control, int64_t* non_finite) {
   std::vector<CombineInput> inputs;
   std::vector<const ReadFile*> files;
   for (const MergeInput& input : segment.inputs) {
@@ -276,13 +284,16 @@ IoStatus combine_segment(const MergeSegment& segment, const std::vector<std::uni
     const uint64_t from_size = element_size(segment.inputs[s].type), begin = static_cast<uint64_t>(i * CombineRun::kPiece), end = begin + static_cast<uint64_t>(combine.piece_count(i));
     return Range{segment.inputs[s].from + begin * from_size, segment.to + begin * to_size, segment.inputs[s].from + end * from_size, segment.to + end * to_size};
   };
-  status = in_waves(combine.pieces(), files, target, control, where, [&](int64_t i) {
+  status = in_waves(combine.pieces(), files, control, where, [&](int64_t i) {
     std::vector<double> values;
     IoStatus state = combine.run(i, &values);
     if (!state.ok()) return state;
-    std::vector<char> bytes(values.size() * to_size);
-    wrong.fetch_add(from_doubles(values.data(), segment.to_type, bytes.data(), static_cast<int64_t>(values.size())));
-    return target.write(where(i, 0).to, bytes.size(), bytes.data());
+    const uint64_t bytes = values.size() * to_size;
+    char* piece = writer.take(where(i, 0).to, bytes);
+    if (!piece) return no_memory(segment.name);
+    wrong.fetch_add(from_doubles(values.data(), segment.to_type, piece, static_cast<int64_t>(values.size())));
+    writer.put(piece, where(i, 0).to, bytes);
+    return writer.status();
   });
   *non_finite = wrong.load();
   return status;
@@ -306,16 +317,19 @@ IoStatus merge_file(const MergeFile& plan, const MergeControl& control, std::vec
   if (status.ok()) status = target.create(plan.target, plan.size);
   if (status.ok()) status = target.write(0, plan.header.size(), plan.header.data());
   non_finite->assign(plan.segments.size(), 0);
+  PieceWriter writer(target);
   for (size_t i = 0; i < plan.segments.size() && status.ok(); ++i) {
     const MergeSegment& segment = plan.segments[i];
     const ReadFile& source = *sources[segment.source];
     if (segment.rows == 0) {
       status = copy_segment(segment, source, target, control);
     } else {
-      status = segment.inputs.empty() ? fold_segment(segment, source, target, control, &(*non_finite)[i]) : combine_segment(segment, sources, target, control, &(*non_finite)[i]);
+      status = segment.inputs.empty() ? fold_segment(segment, source, writer, control, &(*non_finite)[i]) : combine_segment(segment, sources, writer, control, &(*non_finite)[i]);
       if (status.ok() && plan.finite && (*non_finite)[i] > 0) status = IoStatus::error("E_NOT_FINITE", segment.name + ": expected finite results, got " + std::to_string((*non_finite)[i]) + " that are NaN or infinite");
     }
   }
+  IoStatus written = writer.finish();
+  if (status.ok()) status = written;
   for (const auto& source : sources) {
     if (status.ok()) status = source->check_unchanged();
   }
