@@ -6,10 +6,9 @@ import type { CambiumError } from '../errors.js'
 import type { OpenModel } from '../train/open-model.js'
 import { addOutputFlags, numeric } from './flags.js'
 import { type Input, readInputs } from './input-lines.js'
-import { INTERRUPTED, onInterrupt } from './interrupt.js'
-import { createProgress } from './progress.js'
 import { ResultLines } from './result-lines.js'
 import { common } from './settings.js'
+import { runInterruptible } from './work.js'
 
 const { model, dtype, imageSize, threads, exif, json, quiet } = common
 export const streamSettings = {
@@ -46,38 +45,32 @@ export type Work = (model: OpenModel, inputs: AsyncIterable<Input>, signal: Abor
 /** Runs inputs through a model; resolves to the exit code, 1 where none of them could be read. With `strict` the first broken input is thrown. */
 export async function runStream(settings: Settings, names: readonly string[], texts: boolean, work: Work): Promise<number> {
   const { json = false, quiet = false, threads, strict = false, out, adapter, alpha, ...clipOptions } = settings
-  const progress = createProgress(quiet || (out === undefined && process.stdout.isTTY === true))
-  const interrupt = onInterrupt(() => {})
-  let model: OpenModel | undefined
-  try {
+  const silent = quiet || (out === undefined && process.stdout.isTTY === true)
+  return runInterruptible({ quiet: silent, threads }, async ({ signal, progress }) => {
     const { openModel } = await import('../train/open-model.js')
-    if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
     const { model: folder, dtype, imageSize } = clipOptions
-    model = await openModel({ model: folder, adapter, alpha, dtype, imageSize })
-    const lines = new ResultLines(out, json)
-    const counted = { inputs: 0, broken: 0 }
-    const began = performance.now()
-    for await (const outcomes of work(model, readInputs(names, texts), interrupt.signal)) {
-      for (const { item, error, result } of outcomes) {
-        if (error !== undefined && strict) throw error
-        counted.inputs += 1
-        if (error !== undefined) counted.broken += 1
-        await lines.write({ ...item.source, ...(error === undefined ? result : { error: { code: error.code, message: error.message } }) })
+    const model = await openModel({ model: folder, adapter, alpha, dtype, imageSize })
+    try {
+      const lines = new ResultLines(out, json)
+      const counted = { inputs: 0, broken: 0 }
+      const began = performance.now()
+      for await (const outcomes of work(model, readInputs(names, texts), signal)) {
+        for (const { item, error, result } of outcomes) {
+          if (error !== undefined && strict) throw error
+          counted.inputs += 1
+          if (error !== undefined) counted.broken += 1
+          await lines.write({ ...item.source, ...(error === undefined ? result : { error: { code: error.code, message: error.message } }) })
+        }
+        progress.show(`${counted.inputs} done`, counted.inputs, counted.inputs)
       }
-      progress.show(`${counted.inputs} done`, counted.inputs, counted.inputs)
+      progress.stop()
+      const seconds = (performance.now() - began) / 1000
+      const about = { model: folder, ...(adapter === undefined ? {} : { adapter, alpha: model.alpha }), dtype: model.clip.dtype }
+      await lines.end({ ...about, ...counted, seconds: Number(seconds.toFixed(3)) })
+      if (counted.broken > 0 && !quiet) process.stderr.write(`${counted.broken} of ${counted.inputs} inputs could not be read\n`)
+      return counted.broken > 0 && counted.broken === counted.inputs ? 1 : 0
+    } finally {
+      await model.dispose()
     }
-    progress.stop()
-    const seconds = (performance.now() - began) / 1000
-    const about = { model: folder, ...(adapter === undefined ? {} : { adapter, alpha: model.alpha }), dtype: model.clip.dtype }
-    await lines.end({ ...about, ...counted, seconds: Number(seconds.toFixed(3)) })
-    if (counted.broken > 0 && !quiet) process.stderr.write(`${counted.broken} of ${counted.inputs} inputs could not be read\n`)
-    return counted.broken > 0 && counted.broken === counted.inputs ? 1 : 0
-  } catch (error) {
-    if (!interrupt.signal.aborted) throw error
-    return INTERRUPTED
-  } finally {
-    progress.stop()
-    interrupt.dispose()
-    await model?.dispose()
-  }
+  })
 }

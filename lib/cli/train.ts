@@ -5,11 +5,12 @@ import { Command } from 'commander'
 import { formatBytes } from '../train/estimate.js'
 import type { FineTuneEvent, FineTuneOptions, FineTuneReport } from '../train/fine-tune.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
-import { INTERRUPTED, onInterrupt } from './interrupt.js'
+import { INTERRUPTED } from './interrupt.js'
 import { loraSettings } from './lora-settings.js'
-import { createProgress, formatSeconds, type Progress } from './progress.js'
+import { formatSeconds, type Progress } from './progress.js'
 import { type Baseline, readNames, readSettings, readTemplates, trainSettings } from './settings.js'
 import { resultsTable } from './table.js'
+import { runInterruptible, type WorkContext } from './work.js'
 
 const EXAMPLES = `
 Examples:
@@ -95,14 +96,11 @@ export function trainCommand(exit: (code: number) => void): Command {
 
 async function run(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(trainSettings, flags)
-  const { json = false, quiet = false, threads, tau, val, valFraction, test, templates, classNames, memoryBudget, ...others } = settings
+  const { json, quiet, threads, tau, val, valFraction, test, templates, classNames, memoryBudget, ...others } = settings
   const { baselines = [], report: wanted = true, ...training } = others
   const { lora, rest } = loraSettings(training)
-  const progress = createProgress(quiet)
-  const interrupt = onInterrupt((line) => progress.say(line))
-  try {
+  const work = async ({ signal, progress }: WorkContext) => {
     const { fineTune } = await import('../train/fine-tune.js')
-    if (threads !== undefined) (await import('../native.js')).native.setThreads(threads)
     const names = await readNames(classNames)
     const options: FineTuneOptions = {
       ...rest,
@@ -114,7 +112,7 @@ async function run(flags: Record<string, unknown>): Promise<number> {
       classNames: names.classNames,
       templates: (await readTemplates(templates)) ?? names.templates,
       memoryBudget: memoryBudget as number | undefined,
-      signal: interrupt.signal,
+      signal,
       onEvent: (event) => tell(progress, event),
     }
     const trained = await fineTune(options)
@@ -122,19 +120,11 @@ async function run(flags: Record<string, unknown>): Promise<number> {
     const written = wanted && runs.every(({ done }) => done) ? await reportOf(options.out) : {}
     const report = { ...trained, files: { ...trained.files, ...written } }
     progress.stop()
-    if (json) process.stdout.write(`${JSON.stringify(report)}\n`)
-    else process.stdout.write(`${describe(report)}\n`)
+    process.stdout.write(`${json ? JSON.stringify(report) : describe(report)}\n`)
     const unfinished = runs.find(({ done }) => !done)
-    if (unfinished) return stopped(unfinished.steps)
-    return 0
-  } catch (error) {
-    progress.stop()
-    if (!interrupt.signal.aborted) throw error
-    return stopped()
-  } finally {
-    progress.stop()
-    interrupt.dispose()
+    return unfinished ? stopped(unfinished.steps) : 0
   }
+  return runInterruptible({ quiet, threads }, work, stopped)
 }
 
 /** Other methods on the same data with their own defaults, in folders of their own; ends at one that is stopped. */
