@@ -14,6 +14,9 @@ export interface SetAccuracy {
 export interface LearnStage {
   /** the task that was learned last; -1: none yet, the pretrained model */
   readonly after: number
+  /** classes among which `union` was decided */
+  readonly unionClasses?: number
+  /** sets that could not be looked at any more (a run that was continued without their files) are absent */
   readonly sets: Readonly<Record<string, SetAccuracy>>
 }
 
