@@ -70,6 +70,13 @@ export interface SvdRequest {
   randomized?: { seed?: number; oversample?: number; iterations?: number }
 }
 
+export interface NativeCovariance {
+  count: number
+  mean: Float64Array
+  covariance: Float64Array
+  ledoitWolf: number
+}
+
 /** A factor of a fold: values, or where they are read from. */
 export type MergeFactor = Float32Array | TensorRead
 
@@ -249,6 +256,29 @@ export interface Native {
   svd(request: SvdRequest): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
   /** a = q · r in f64, thin: q [m, k], r [k, n], k = min(m, n), row-major; signs as LAPACK's and PyTorch's. */
   qr(request: Pick<SvdRequest, 'a' | 'm' | 'n'>): Promise<{ q: Float64Array; r: Float64Array }>
+  /** Adds rows f32 [N, D] to moments of 2 + 3 D + D (D + 1) / 2 doubles (native/linalg/moments.h), in place; zeros: none seen yet. */
+  addMoments(request: { moments: Float64Array; dimension: number; rows: Float32Array }): Promise<void>
+  /**
+   * mean [D]; covariance, divided by N − 1, as its lower triangle packed by rows; the intensity of Ledoit and Wolf (2004).
+   * @throws E_DATA for moments of no row
+   */
+  covariance(request: { moments: Float64Array; dimension: number }): Promise<NativeCovariance>
+  /** L of keep · C + (shrink · tr(C) / D + ridge) · I = L Lᵀ, packed as C is, and ln det. @throws E_NOT_POSITIVE */
+  gaussianFactor(request: {
+    covariance: Float64Array
+    dimension: number
+    keep: number
+    shrink: number
+    ridge: number
+  }): Promise<{ factor: Float64Array; logDeterminant: number }>
+  /** ln N(x; mean, L Lᵀ) of each row of f32 [N, D]: [N], each a function of its row alone. */
+  logDensity(request: {
+    mean: Float64Array
+    factor: Float64Array
+    logDeterminant: number
+    dimension: number
+    rows: Float32Array
+  }): Promise<Float64Array>
 }
 
 const loaded = loadAddon()

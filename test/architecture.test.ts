@@ -13,7 +13,7 @@ const STAGES = [
   ['formats'],
   ['data'],
   ['injection', 'nn', 'models'],
-  ['methods', 'objectives', 'optim'],
+  ['methods', 'objectives', 'optim', 'statistics'],
   ['checkpoint'],
   ['merge', 'adapters'],
   ['train'],

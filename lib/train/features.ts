@@ -68,18 +68,23 @@ export class FeatureCache {
   readonly texts = new Map<Injection | undefined, Map<string, Float32Array>>()
 }
 
+/** An injection that depends on which images stand in a batch: their indices in the set. Called inside the batch's step. */
+export type SampleInjection = (samples: Int32Array) => Injection
+
 /**
- * Normalised features of the images of a set.
+ * Normalised features of the images of a set. Those of a {@link SampleInjection} are not taken from the cache nor put there.
  * @throws E_IMAGE, E_DATA; the signal's reason when aborted
  */
 export async function encodeImages(
   clip: Clip,
   dataset: Dataset,
-  injection?: Injection,
+  injection?: Injection | SampleInjection,
   options: EncodeOptions = {},
 ): Promise<ImageFeatures> {
-  const { batch: batchSize = 64, signal, onProgress, skipBroken, onSkip, exif, cache } = options
-  const known = cache?.images.get(injection)?.get(dataset)
+  const { batch: batchSize = 64, signal, onProgress, skipBroken, onSkip, exif } = options
+  const bySample = typeof injection === 'function'
+  const cache = bySample ? undefined : options.cache
+  const known = bySample ? undefined : cache?.images.get(injection)?.get(dataset)
   if (known !== undefined) return known
   const width = clip.config.projectionDim
   const values = new Float32Array(dataset.length * width)
@@ -88,7 +93,8 @@ export async function encodeImages(
   let stored: Promise<void> = Promise.resolve()
   const loader = { batchSize, preprocessor: clip.preprocessor, signal, skipBroken, onSkip, exif, cache: options.decoded?.of(dataset) }
   for await (const batch of batches(dataset, loader)) {
-    const features = await step(() => noGradient(() => l2Normalize(clip.encodeImage(Tensor.from(batch.pixels, batch.shape), injection))))
+    const encode = () => clip.encodeImage(Tensor.from(batch.pixels, batch.shape), bySample ? injection(batch.samples) : injection)
+    const features = await step(() => noGradient(() => l2Normalize(encode())))
     const store = storeAt(values, rows * width, features)
     store.catch(() => {}) // looked at in its turn
     await stored
@@ -100,7 +106,7 @@ export async function encodeImages(
   }
   await stored
   const features = { values: values.subarray(0, rows * width), samples: samples.subarray(0, rows), skipped }
-  cache?.images.set(injection, (cache.images.get(injection) ?? new Map()).set(dataset, features))
+  if (!bySample) cache?.images.set(injection, (cache.images.get(injection) ?? new Map()).set(dataset, features))
   return features
 }
 
@@ -147,7 +153,22 @@ export async function classHead(
   )
 }
 
-/** One row a group: the normalised mean of the normalised features of its texts; groups have the same number of texts. */
+/**
+ * As {@link classHead} from the prompts themselves: [classes][prompts], each class with as many as it likes, at least one.
+ * @returns [C, P], each row of length 1
+ */
+export async function promptHead(
+  clip: Clip,
+  prompts: readonly (readonly string[])[],
+  injection?: Injection,
+  options: EncodeOptions = {},
+): Promise<Float32Array> {
+  if (prompts.length === 0 || prompts.some((texts) => texts.length === 0))
+    throw new CambiumError('E_DATA', 'classes: expected at least one class and a prompt for each, got none')
+  return remembered(options.cache, injection, ['prompts', prompts], () => encodeGroups(clip, prompts, injection, options))
+}
+
+/** One row a group: the normalised mean of the normalised features of its texts. Groups of one size are encoded together. */
 async function encodeGroups(
   clip: Clip,
   groups: readonly (readonly string[])[],
@@ -158,9 +179,11 @@ async function encodeGroups(
   const width = clip.config.projectionDim
   const values = new Float32Array(groups.length * width)
   const tokens = groups.map((texts) => clip.tokenize(texts))
-  for (let at = 0; at < groups.length; at += batch) {
+  for (let at = 0, part = tokens; at < groups.length; at += part.length) {
     if (signal?.aborted) throw abortReason(signal)
-    const part = tokens.slice(at, at + batch)
+    part = tokens.slice(at, at + batch)
+    const other = part.findIndex((texts) => texts.length !== part[0].length)
+    if (other > 0) part = part.slice(0, other)
     const sums = part[0].map((_, t) => t)
     const mean = await step(() =>
       noGradient(() => {
@@ -176,7 +199,7 @@ async function encodeGroups(
       }),
     )
     values.set(await take(mean), at * width)
-    onProgress?.({ what: 'texts', done: Math.min(at + batch, groups.length), total: groups.length })
+    onProgress?.({ what: 'texts', done: at + part.length, total: groups.length })
   }
   return values
 }

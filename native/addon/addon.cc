@@ -19,6 +19,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   bind_tensors(env, exports);
   bind_jobs(env, exports);
   bind_linalg(env, exports);
+  bind_statistics(env, exports);
   bind_merging(env, exports);
   return exports;
 }

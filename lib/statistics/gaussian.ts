@@ -1,0 +1,86 @@
+/**
+ * A Gaussian over features, fitted once and factorised once; its log density tells how well a sample belongs to what it was
+ * fitted to (DIKI, ECCV 2024, §3.3). Three estimates of the covariance, with S the unbiased one (divided by N − 1):
+ *
+ *   none          S + ridge · I, ridge 1e-7: the authors' code. For N ≤ D, S is singular and the ridge alone decides.
+ *   fixed λ       (1 − λ) S + λ · tr(S)/D · I + ridge · I
+ *   ledoit-wolf   (1 − λ*) E + λ* · tr(E)/D · I with E = S (N − 1)/N and λ* by Ledoit and Wolf (2004), as scikit-learn's LedoitWolf
+ */
+import { CambiumError } from '../errors.js'
+import { native } from '../native.js'
+import type { Moments } from './moments.js'
+
+/** 'auto': Ledoit–Wolf for fewer than 2 D samples, else none; a number in [0, 1]: fixed. */
+export type Shrinkage = 'auto' | 'none' | 'ledoit-wolf' | number
+
+export interface GaussianOptions {
+  /** Default 'auto'. */
+  shrinkage?: Shrinkage
+  /** Added to the diagonal; default 1e-7, with Ledoit–Wolf nothing. */
+  ridge?: number
+}
+
+/** What a Gaussian is made of again, with its mean and covariance. */
+export interface GaussianEstimate {
+  /** N */
+  readonly count: number
+  readonly method: 'none' | 'fixed' | 'ledoit-wolf'
+  /** λ */
+  readonly intensity: number
+  readonly ridge: number
+}
+
+export class Gaussian {
+  private constructor(
+    readonly estimate: GaussianEstimate,
+    /** [D] */
+    readonly mean: Float64Array,
+    /** S, the unbiased covariance before shrinkage: its lower triangle, packed by rows */
+    readonly covariance: Float64Array,
+    private readonly factor: Float64Array,
+    private readonly logDeterminant: number,
+  ) {}
+
+  get dimension(): number {
+    return this.mean.length
+  }
+
+  /** @throws E_DATA without samples, E_OPTION, E_NOT_POSITIVE when the estimate is singular */
+  static async fit(moments: Moments, options: GaussianOptions = {}): Promise<Gaussian> {
+    const { count, mean, covariance, ledoitWolf } = await moments.covariance()
+    const wanted = options.shrinkage ?? 'auto'
+    const known = typeof wanted === 'number' ? wanted >= 0 && wanted <= 1 : ['auto', 'none', 'ledoit-wolf'].includes(wanted)
+    if (!known) throw new CambiumError('E_OPTION', `shrinkage: expected auto, none, ledoit-wolf or a number in [0, 1], got ${wanted}`)
+    const few = count < 2 * moments.dimension
+    const method = typeof wanted === 'number' ? 'fixed' : wanted !== 'auto' ? wanted : few ? 'ledoit-wolf' : 'none'
+    const intensity = typeof wanted === 'number' ? wanted : method === 'none' ? 0 : ledoitWolf
+    const { ridge = method === 'ledoit-wolf' ? 0 : 1e-7 } = options
+    if (!(ridge >= 0)) throw new CambiumError('E_OPTION', `ridge: expected at least 0, got ${ridge}`)
+    return Gaussian.of({ count, method, intensity, ridge }, mean, covariance)
+  }
+
+  /** From what was kept of a fit; the same bits. @throws E_NOT_POSITIVE */
+  static async of(estimate: GaussianEstimate, mean: Float64Array, covariance: Float64Array): Promise<Gaussian> {
+    const { count, method, intensity, ridge } = estimate
+    const biased = method === 'ledoit-wolf' && count > 1 ? (count - 1) / count : 1
+    const [keep, shrink] = [(1 - intensity) * biased, intensity * biased]
+    const { factor, logDeterminant } = await native.gaussianFactor({ covariance, dimension: mean.length, keep, shrink, ridge })
+    return new Gaussian(estimate, mean, covariance, factor, logDeterminant)
+  }
+
+  /** ln N(x; μ, Σ) in nats of each row of [N, D]; a function of the row alone, to the bit. @throws E_SHAPE */
+  logDensity(rows: Float32Array): Promise<Float64Array> {
+    const { mean, factor, logDeterminant, dimension } = this
+    return native.logDensity({ mean, factor, logDeterminant, dimension, rows })
+  }
+
+  /** What a reader of the log should know of this estimate; undefined when there were samples enough. */
+  get note(): string | undefined {
+    const { count, method, intensity } = this.estimate
+    const d = this.dimension
+    if (method === 'none' && count <= d)
+      return `${count} samples of ${d} dimensions leave the covariance singular: density is decided by the ridge; shrinkage mends it`
+    if (method !== 'ledoit-wolf') return undefined
+    return `covariance shrunk by ${intensity.toFixed(3)} (Ledoit and Wolf): ${count} samples of ${d} dimensions${count < 2 * d ? ', fewer than twice as many' : ''}`
+  }
+}
