@@ -17,6 +17,10 @@ export interface LearnTask {
   readonly train: Dataset
   /** chooses settings and epochs; test images choose nothing */
   readonly validation?: Dataset
+  /** the tasks before it, with their data: the loop gives them for joint training, the upper bound, and no other method may look */
+  readonly previous?: readonly LearnTask[]
+  /** no task follows in this run */
+  readonly last?: boolean
 }
 
 /** A class as it is said to the text tower: the normalised mean of the features of its prompts is its row of the head. */
@@ -29,7 +33,7 @@ export interface ClassPrompts {
 export interface TaskTraining {
   readonly method: Method
   readonly objective: Objective
-  /** what differs from the trainer's defaults: optimizer, rate, epochs, batch, terms, texts of the classes … */
+  /** what differs from the trainer's defaults: optimizer, rate, epochs, batch, terms, texts of the classes …; `data` in the task's place */
   readonly options: Partial<TrainerOptions>
   /** validation accuracy after each epoch decides which epoch is kept (DIKI's recipe); default: the last */
   readonly keepBest?: boolean
