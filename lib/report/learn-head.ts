@@ -1,0 +1,95 @@
+/** The top of the page: what the model is worth on what it was taught, and what it kept; first in a sentence, then in figures. */
+
+import { accuracy, type LearnMethod, type LearnSet, metricsOf, percents, type Spread, spreadOf, stageCount } from './learn-methods.js'
+import { kept } from './learn-scores.js'
+import { html, list, type Markup, name, shorten } from './markup.js'
+import { count, duration, mean, percent, points } from './numbers.js'
+
+/** Sets before and after: where the pretrained model stood, where the method ended. */
+interface Change {
+  readonly before: Spread
+  readonly after: Spread
+}
+
+export function learnHead(title: string, methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
+  const shown = focus(methods)
+  const { protocol } = shown.runs[0]
+  const others = methods.filter((method) => method !== shown)
+  return html`<header>
+<p class="kicker">${name(title)} · ${protocol} · ${name(shown.runs[0].model)}</p>
+<h1>${answer(shown, sets)}</h1>
+<div class="lead">${sentence(shown, sets)}${others.map((other) => sentence(other, sets))}</div>
+${tiles(methods, sets)}
+</header>`
+}
+
+/** The method that the page is about: DIKI where it is there, else the first that learns. */
+export function focus(methods: readonly LearnMethod[]): LearnMethod {
+  return methods.find(({ method }) => method === 'diki') ?? methods.find(({ method }) => method !== 'zero-shot') ?? methods[0]
+}
+
+function learnedChange(method: LearnMethod): Change | undefined {
+  const metrics = metricsOf(method, 'own')
+  return pair(spreadOf(metrics.map(({ zeroShot }) => zeroShot.value)), spreadOf(metrics.map(({ last }) => last.value)))
+}
+
+function keptChange(method: LearnMethod, sets: readonly LearnSet[]): Change | undefined {
+  const watched = sets.filter(({ task }) => task === null)
+  const before = watched.map(({ index }) => accuracy(method, 0, index)?.mean)
+  if (before.length === 0 || before.some((value) => value === undefined)) return undefined
+  return pair({ mean: mean(before as number[]), count: 1 }, kept(method, watched))
+}
+
+const pair = (before: Spread | undefined, after: Spread | undefined): Change | undefined =>
+  before === undefined || after === undefined ? undefined : { before, after }
+
+/** What seeds, or half a point where there is one seed, cannot tell apart. */
+const noise = ({ after: { sd } }: Change): number => Math.max(sd ?? 0.005, 0.0005)
+const directionOf = (change: Change): 'rose' | 'fell' | 'held' => {
+  const difference = change.after.mean - change.before.mean
+  return Math.abs(difference) <= noise(change) ? 'held' : difference > 0 ? 'rose' : 'fell'
+}
+
+function answer(method: LearnMethod, sets: readonly LearnSet[]): Markup {
+  const [learned, knew] = [learnedChange(method), keptChange(method, sets)]
+  const done = stageCount([method]) - 1
+  const planned = sets.filter(({ task }) => task !== null).length
+  if (learned === undefined) return html`${name(shorten(method.label, 30))}: ${done} of ${planned} tasks so far`
+  const tasks = `${planned} ${planned === 1 ? 'task' : 'tasks'}`
+  return html`${name(shorten(method.label, 30))}: ${amount(learned, 'gained', 'lost', 'gained nothing')} on ${tasks}${knew && html`, <span class="second">${amount(knew, 'gained', 'lost', 'lost nothing')} of what it knew before</span>`}`
+}
+
+function amount(change: Change, up: string, down: string, level: string): Markup {
+  const direction = directionOf(change)
+  if (direction === 'held') return html`${level}`
+  return html`${direction === 'rose' ? up : down} <strong class="${direction}">${percent(Math.abs(change.after.mean - change.before.mean))}</strong> points`
+}
+
+function sentence(method: LearnMethod, sets: readonly LearnSet[]): Markup {
+  const [learned, knew] = [learnedChange(method), keptChange(method, sets)]
+  if (learned === undefined && knew === undefined) return html``
+  const watched = sets.filter(({ task }) => task === null).map((set) => name(shorten(set.name, 30)))
+  const difference = ({ before, after }: Change) => points(after.mean - before.mean)
+  const first = learned && html`${percents(learned.after)} % on the tasks at the end (${difference(learned)} from zero-shot)`
+  const second = knew && html`${percents(knew.after)} % on ${list(watched)} (${difference(knew)})`
+  return html`<p><b>${name(shorten(method.label, 30))}</b>: ${list([first, second].filter((part) => part !== undefined))}.</p>`
+}
+
+function tiles(methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
+  const runs = methods.flatMap((method) => method.runs)
+  const tasks = sets.filter(({ task }) => task !== null)
+  const seeds = Math.max(...methods.map((method) => method.runs.length))
+  const shown = focus(methods)
+  const training = spreadOf(shown.runs.map((run) => run.tasks.reduce((sum, task) => sum + task.seconds, 0)))
+  const facts: [string, string, string][] = [
+    ['tasks', String(tasks.length), `${count(tasks.reduce((sum, set) => sum + set.classes, 0))} classes`],
+    ['methods', String(methods.length), `${seeds} ${seeds === 1 ? 'seed' : 'seeds'}, ${runs.length} ${runs.length === 1 ? 'run' : 'runs'}`],
+    [
+      'trained',
+      count(Math.max(...shown.runs.flatMap((run) => run.tasks.map((task) => task.trained)), 0)),
+      `parameters a task, ${shown.label}`,
+    ],
+  ]
+  if (training !== undefined) facts.push(['training', duration(training.mean), `of one run, ${shown.label}`])
+  return html`<dl class="tiles">${facts.map(([what, value, note]) => html`<div><dt>${what}</dt><dd>${value}</dd><dd class="note">${note}</dd></div>\n`)}</dl>`
+}

@@ -1,0 +1,75 @@
+/** The measures of every method in one table, and what they mean. */
+import type { LabelSpace, LearnMetrics } from '../continual/metrics.js'
+import { marker } from './learn-curves.js'
+import { clearlyBest, found, type LearnMethod, type LearnSet, metricsOf, percents, type Spread, spreadOf } from './learn-methods.js'
+import { html, list, type Markup, name, shorten, table } from './markup.js'
+import { mean, points } from './numbers.js'
+
+interface Column {
+  readonly head: string
+  readonly sign: 1 | -1
+  readonly value: (metrics: LearnMetrics) => number | undefined
+  /** A difference, told with its sign. */
+  readonly difference?: boolean
+}
+
+const COLUMNS: readonly Column[] = [
+  { head: 'Transfer', sign: 1, value: ({ transfer }) => transfer.value },
+  { head: 'Avg', sign: 1, value: ({ average }) => average.value },
+  { head: 'Last', sign: 1, value: ({ last }) => last.value },
+  { head: 'Forgetting', sign: -1, value: ({ forgetting }) => forgetting.value, difference: true },
+  { head: 'Backward', sign: 1, value: ({ backwardTransfer }) => backwardTransfer.value, difference: true },
+  { head: 'Forward', sign: 1, value: ({ forwardTransfer }) => forwardTransfer.value, difference: true },
+]
+
+/** Joint training has all the data at once: an upper bound, and no rival. */
+const isBound = ({ method }: LearnMethod): boolean => method === 'joint'
+
+/** @param among tasks of Transfer @param watched sets that pretraining knew: their mean at the end is a column */
+export function scoreTable(
+  methods: readonly LearnMethod[],
+  space: LabelSpace,
+  among: readonly number[] | undefined,
+  watched: readonly LearnSet[] = [],
+): Markup {
+  const measured = methods.map((method) => metricsOf(method, space, among))
+  const columns = COLUMNS.map((column) => ({ ...column, cells: measured.map((seeds) => spreadOf(seeds.map(column.value))) }))
+  const knew =
+    watched.length === 0
+      ? []
+      : [{ head: 'Knew before', sign: 1 as const, difference: false, cells: methods.map((method) => kept(method, watched)) }]
+  const all = [...columns.slice(0, 3), ...knew, ...columns.slice(3)].filter(({ cells }) => cells.some((cell) => cell !== undefined))
+  const best = all.map(({ cells, sign }) =>
+    clearlyBest(
+      cells.map((cell, i) => (isBound(methods[i]) ? undefined : cell)),
+      sign,
+    ),
+  )
+  const rows = methods.map((method, row) => [
+    html`${marker(method.place)} ${name(shorten(method.label, 28))}${isBound(method) && html` <small>upper bound</small>`}`,
+    ...all.map(({ cells, difference }, column) => {
+      const text = difference === true ? signedPercents(cells[row]) : percents(cells[row])
+      return best[column] === row ? html`<strong>${text}</strong>` : text
+    }),
+  ])
+  return table(['Method', ...all.map(({ head }) => head)], rows)
+}
+
+/** Mean over the watched sets at the last stage of each seed. */
+export function kept(method: LearnMethod, watched: readonly LearnSet[]): Spread | undefined {
+  const last = (seed: number) => method.runs[seed].stages.length - 1
+  const of = method.runs.map((_, seed) => watched.map(({ index }) => found(method, last(seed), index)[seed]?.own))
+  return spreadOf(of.map((values) => (values.some((value) => value === undefined) ? undefined : mean(values as number[]))))
+}
+
+const signedPercents = (spread: Spread | undefined): string =>
+  spread === undefined ? '–' : `${points(spread.mean)}${spread.sd === undefined ? '' : ` ± ${(100 * spread.sd).toFixed(1)}`}`
+
+/** Which tasks Transfer counts: names of the sets on which the pretrained model is above chance. */
+export function transferNote(sets: readonly LearnSet[], among: readonly number[]): Markup {
+  const learned = sets.filter(({ task }) => task !== null && task > 0)
+  const counted = learned.filter(({ task }) => among.includes(task as number))
+  if (counted.length === learned.length) return html`Transfer counts every set but the first.`
+  if (counted.length === 0) return html`Transfer is empty: the pretrained model is above chance on none of the sets but perhaps the first.`
+  return html`Transfer counts the sets on which the pretrained model is above chance by two standard errors: ${list(counted.map((set) => name(shorten(set.name, 30))))}.`
+}
