@@ -153,22 +153,7 @@ export async function classHead(
   )
 }
 
-/**
- * As {@link classHead} from the prompts themselves: [classes][prompts], each class with as many as it likes, at least one.
- * @returns [C, P], each row of length 1
- */
-export async function promptHead(
-  clip: Clip,
-  prompts: readonly (readonly string[])[],
-  injection?: Injection,
-  options: EncodeOptions = {},
-): Promise<Float32Array> {
-  if (prompts.length === 0 || prompts.some((texts) => texts.length === 0))
-    throw new CambiumError('E_DATA', 'classes: expected at least one class and a prompt for each, got none')
-  return remembered(options.cache, injection, ['prompts', prompts], () => encodeGroups(clip, prompts, injection, options))
-}
-
-/** One row a group: the normalised mean of the normalised features of its texts. Groups of one size are encoded together. */
+/** One row a group: the normalised mean of the normalised features of its texts; groups have the same number of texts. */
 async function encodeGroups(
   clip: Clip,
   groups: readonly (readonly string[])[],
@@ -179,11 +164,9 @@ async function encodeGroups(
   const width = clip.config.projectionDim
   const values = new Float32Array(groups.length * width)
   const tokens = groups.map((texts) => clip.tokenize(texts))
-  for (let at = 0, part = tokens; at < groups.length; at += part.length) {
+  for (let at = 0; at < groups.length; at += batch) {
     if (signal?.aborted) throw abortReason(signal)
-    part = tokens.slice(at, at + batch)
-    const other = part.findIndex((texts) => texts.length !== part[0].length)
-    if (other > 0) part = part.slice(0, other)
+    const part = tokens.slice(at, at + batch)
     const sums = part[0].map((_, t) => t)
     const mean = await step(() =>
       noGradient(() => {
@@ -199,7 +182,7 @@ async function encodeGroups(
       }),
     )
     values.set(await take(mean), at * width)
-    onProgress?.({ what: 'texts', done: at + part.length, total: groups.length })
+    onProgress?.({ what: 'texts', done: Math.min(at + batch, groups.length), total: groups.length })
   }
   return values
 }
