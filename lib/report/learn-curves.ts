@@ -32,21 +32,20 @@ export function stageChart(curves: readonly Curve[], stages: number, learned?: n
     xAxis: valueAxis({ scale: false, min: 0, max: Math.max(1, stages - 1), minInterval: 1, splitLine: { show: false } }),
     yAxis: valueAxis({
       axisLabel: { ...FONT, formatter: '{value} %' },
-      splitNumber: 3,
-      min: bound(curves, 'min'),
-      max: bound(curves, 'max'),
+      ...range(curves),
     }),
     series,
   }
 }
 
-/** Curves that hardly move are shown in at least ten points, or noise would fill the chart. */
-function bound(curves: readonly Curve[], side: 'min' | 'max'): number {
+/** Percent in round steps. Curves that hardly move are shown in at least ten points, or noise would fill the chart. */
+function range(curves: readonly Curve[]): { min: number; max: number; interval: number } {
   const values = curves.flatMap((curve) => curve.values.filter((value) => value !== undefined)) as number[]
-  if (values.length === 0) return side === 'min' ? 0 : 100
-  const [least, most] = [100 * Math.min(...values), 100 * Math.max(...values)]
+  const [least, most] = values.length === 0 ? [0, 100] : [100 * Math.min(...values), 100 * Math.max(...values)]
   const room = Math.max(0, 10 - (most - least)) / 2
-  return side === 'min' ? Math.max(0, Math.floor((least - room) / 5) * 5) : Math.min(100, Math.ceil((most + room) / 5) * 5)
+  const interval = most - least > 50 ? 20 : most - least > 20 ? 10 : 5
+  const min = Math.max(0, Math.floor((least - room) / interval) * interval)
+  return { min, max: Math.min(100, Math.ceil((most + room) / interval) * interval), interval }
 }
 
 export function curveFigure(set: LearnSet, methods: readonly LearnMethod[], id: string): Markup {

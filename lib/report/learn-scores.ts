@@ -22,8 +22,9 @@ const COLUMNS: readonly Column[] = [
   { head: 'Forward', sign: 1, value: ({ forwardTransfer }) => forwardTransfer.value, difference: true },
 ]
 
-/** Joint training has all the data at once: an upper bound, and no rival. */
+/** Joint training has all the data at once: an upper bound. It and zero-shot, which learns nothing, are no rivals. */
 const isBound = ({ method }: LearnMethod): boolean => method === 'joint'
+const isRival = ({ method }: LearnMethod): boolean => method !== 'joint' && method !== 'zero-shot'
 
 /** @param among tasks of Transfer @param watched sets that pretraining knew: their mean at the end is a column */
 export function scoreTable(
@@ -41,7 +42,7 @@ export function scoreTable(
   const all = [...columns.slice(0, 3), ...knew, ...columns.slice(3)].filter(({ cells }) => cells.some((cell) => cell !== undefined))
   const best = all.map(({ cells, sign }) =>
     clearlyBest(
-      cells.map((cell, i) => (isBound(methods[i]) ? undefined : cell)),
+      cells.map((cell, i) => (isRival(methods[i]) ? cell : undefined)),
       sign,
     ),
   )

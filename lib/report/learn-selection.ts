@@ -68,8 +68,13 @@ export function weightChart(shown: readonly { readonly kind: Kind; readonly bins
   })
   return {
     grid: { left: 46, right: 14, top: 10, bottom: 42 },
-    xAxis: valueAxis({ scale: false, min: 0, max: 1, name: 'weight', nameGap: 26, splitLine: { show: false } }),
-    yAxis: valueAxis({ scale: false, min: 0, axisLabel: { ...FONT, formatter: '{value} %' } }),
+    xAxis: valueAxis({ scale: false, min: 0, max: 1, interval: 0.25, name: 'weight', nameGap: 26, splitLine: { show: false } }),
+    yAxis: valueAxis({
+      scale: false,
+      min: 0,
+      max: ({ max }: { max: number }) => Math.min(100, Math.ceil(max / 20) * 20),
+      axisLabel: { ...FONT, formatter: '{value} %' },
+    }),
     series,
   }
 }
