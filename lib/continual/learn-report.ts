@@ -46,6 +46,11 @@ export interface LearnReport {
   readonly sets: readonly { readonly name: string; readonly task: number | null; readonly classes: number; readonly images: number }[]
   /** stages[0] is the pretrained model, stages[t + 1] after task t */
   readonly stages: readonly LearnStage[]
+  /**
+   * Mean over the tasks learned of the accuracy on their validation sets at the last stage (own classes; class-incremental: the union):
+   * what settings are chosen by. Absent without validation sets and in a run that is not done.
+   */
+  readonly validation?: number
   readonly parameters: number
   readonly peakBytes: number
 }

@@ -1,0 +1,159 @@
+/**
+ * A run over a stream of tasks on disk, in `learn-state.json` of its folder: the tasks learned, what was measured, and all that
+ * the method needs to go on without the earlier data. Tensors lie in a file of their own name; the JSON, renamed last, says which
+ * counts, so that a run killed at any instant finds this state or the one before.
+ */
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { CambiumError } from '../errors.js'
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
+import { readJsonObject } from '../formats/json-fields.js'
+import { removeLeftovers } from '../formats/leftovers.js'
+import { openSafetensors, type SafetensorsFile } from '../formats/safetensors-read.js'
+import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
+import { native } from '../native.js'
+import type { Learner, LearnerState } from './learner.js'
+import { LEARN_PROTOCOLS, taskSpec, watchSpec } from './task-spec.js'
+
+const count = z.number().int().min(0)
+const texts = z.array(z.string()).readonly()
+
+const savedTask = z.object({
+  name: z.string(),
+  digest: z.string(),
+  classNames: texts,
+  templates: texts,
+  spec: taskSpec.optional(),
+  /** what is told of it in learn.json */
+  learned: z.object({
+    name: z.string(),
+    classes: count,
+    train: count,
+    validation: count,
+    steps: count,
+    seconds: z.number(),
+    trained: count,
+  }),
+})
+
+const setAccuracy = z.object({
+  own: z.number(),
+  union: z.number().optional(),
+  images: count,
+  selection: z.object({ tasks: z.array(count).readonly(), weights: z.array(count).readonly() }).optional(),
+})
+
+const stage = z.object({
+  after: z.number().int().min(-1),
+  unionClasses: count.optional(),
+  sets: z.record(z.string(), setAccuracy),
+})
+
+const schema = z.object({
+  version: z.literal(1),
+  cambium: z.string(),
+  level: z.string(),
+  /** folder of the pretrained model, and what tells it from others */
+  model: z.string(),
+  base: z.string(),
+  method: z.string(),
+  /** how the method is called in tables */
+  label: z.string(),
+  /** as the tasks file gave them: the method is made anew of them */
+  options: z.record(z.string(), z.unknown()),
+  /** as the method tells them: what must not change */
+  settings: z.record(z.string(), z.unknown()),
+  seed: count,
+  protocol: z.enum(LEARN_PROTOCOLS),
+  tasks: z.array(savedTask),
+  watch: z.array(watchSpec),
+  stages: z.array(stage),
+  peakBytes: z.number(),
+  /** the method's own */
+  json: z.record(z.string(), z.unknown()),
+  /** a file of the same folder */
+  tensors: z.string().regex(/^learner-\d+\.safetensors$/),
+})
+
+export type LearnState = z.infer<typeof schema>
+
+const FILE = 'learn-state.json'
+
+/** undefined when the folder holds no run. @throws E_RUN for a malformed one */
+export async function readLearnState(folder: string): Promise<LearnState | undefined> {
+  const path = join(folder, FILE)
+  const raw = await readJsonObject(path)
+  if (!raw) return undefined
+  const parsed = schema.safeParse(raw)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: expected the state of a run, got ${z.prettifyError(parsed.error)}`)
+  return parsed.data
+}
+
+/** @param changed whether the method's tensors are other than those written last */
+export async function writeLearnState(
+  folder: string,
+  state: Omit<LearnState, 'version' | 'json' | 'tensors'>,
+  learner: LearnerState,
+  changed: boolean,
+): Promise<void> {
+  await makeFolder(folder)
+  const tensors = `learner-${state.tasks.length}.safetensors`
+  if (changed) await writeSafetensors(join(folder, tensors), tensorsOf(learner))
+  await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, ...state, json: learner.json, tensors }, null, 1)}\n`)
+  if (state.tasks.length > 0) await rm(join(folder, `learner-${state.tasks.length - 1}.safetensors`), { force: true })
+}
+
+function tensorsOf({ tensors, doubles = new Map() }: LearnerState): TensorToWrite[] {
+  return [
+    ...tensors.map(({ id, name, shape }): TensorToWrite => {
+      return { name, dtype: 'F32', shape, data: async () => new Uint8Array(await native.read(id)) }
+    }),
+    ...[...doubles].map(([name, { buffer, byteOffset, byteLength, length }]): TensorToWrite => {
+      return { name, dtype: 'F64', shape: [length], data: new Uint8Array(buffer, byteOffset, byteLength) }
+    }),
+  ]
+}
+
+/** Gives a method back what it had saved; what a killed write left goes. @throws E_RUN for a tensor that is missing */
+export async function restoreLearner(folder: string, state: LearnState, learner: Learner): Promise<void> {
+  await removeLeftovers(folder)
+  const file = await openSafetensors(join(folder, state.tensors))
+  const f32 = async (name: string) => {
+    const { path, offset, count, dtype, fileSize, shape } = stored(file, name, 'F32')
+    const data = await native.readTensor({ path, offset, count, from: dtype, to: 'F32', expectedSize: fileSize })
+    return { shape, data: new Float32Array(data) }
+  }
+  let whole: Promise<Buffer> | undefined
+  const f64 = async (name: string) => {
+    const { path, offset, bytes, fileSize } = stored(file, name, 'F64')
+    whole ??= readFile(path)
+    const buffer = await whole
+    if (buffer.length !== fileSize) throw new CambiumError('E_FILE_CHANGED', `${path}: expected ${fileSize} bytes, got ${buffer.length}`)
+    return new Float64Array(Uint8Array.from(buffer.subarray(offset, offset + bytes)).buffer)
+  }
+  await learner.restore(state.json, f32, f64)
+}
+
+function stored(file: SafetensorsFile, name: string, dtype: 'F32' | 'F64') {
+  const found = file.tensors.get(name)
+  if (found?.dtype === dtype) return found
+  throw new CambiumError('E_RUN', `${name}: expected a tensor of type ${dtype} in ${file.path}, got ${found ? found.dtype : 'none'}`)
+}
+
+/** @throws E_BASE for another model, E_RUN naming what else differs */
+export function checkSameLearner(saved: LearnState, now: Pick<LearnState, 'base' | 'method' | 'settings' | 'seed' | 'protocol'>): void {
+  if (saved.base !== now.base)
+    throw new CambiumError(
+      'E_BASE',
+      `continue: expected the model that the run began with (${saved.base.slice(0, 19)}…), got another (${now.base.slice(0, 19)}…)`,
+    )
+  for (const key of ['method', 'seed', 'protocol'] as const) refuseOther(key, saved[key], now[key])
+  for (const key of new Set([...Object.keys(saved.settings), ...Object.keys(now.settings)]))
+    refuseOther(key, saved.settings[key], now.settings[key])
+}
+
+function refuseOther(key: string, before: unknown, now: unknown): void {
+  const [a, b] = [before, now].map((value) => JSON.stringify(value ?? null))
+  if (a !== b) throw new CambiumError('E_RUN', `continue: expected ${key} as when the run began (${a}), got ${b}`)
+}

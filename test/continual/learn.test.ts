@@ -1,0 +1,48 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { StreamSpec } from '../../lib/continual/task-spec.js'
+import { temporaryFolder } from '../temporary-folder.js'
+import { runStream, writeStream } from './stream.js'
+
+const folder = temporaryFolder()
+const at = (...parts: string[]) => join(folder, ...parts)
+let tasks: StreamSpec
+
+beforeAll(async () => {
+  tasks = await writeStream(folder)
+})
+
+const training = { epochs: 2, batch: 4, lr: 1e-3 }
+const run = (out: string, method: string, more = {}) => runStream({ model: at('clip'), out: at(out), tasks, method, ...more })
+
+test('zero-shot: every stage measures the same, in both label spaces', async () => {
+  const { report, events } = await run('zero', 'zero-shot')
+  expect(report.stages.map(({ after }) => after)).toEqual([-1, 0, 1, 2])
+  for (const stage of report.stages) expect({ ...stage, after: -1 }).toEqual(report.stages[0])
+  expect(Object.keys(report.stages[0].sets)).toEqual(['warm', 'cold', 'grey', 'known'])
+  expect(report.stages[0].unionClasses).toBe(8)
+  expect(report.stages[0].sets.known.union).toBeUndefined()
+  expect(report.tasks.map(({ steps, trained }) => [steps, trained])).toEqual([
+    [0, 0],
+    [0, 0],
+    [0, 0],
+  ])
+  expect(events.map(({ type }) => type).filter((type) => type !== 'task')).toEqual(['start', ...Array(4).fill('evaluated'), 'end'])
+  expect(JSON.parse(readFileSync(at('zero', 'learn.json'), 'utf8'))).toEqual(report)
+})
+
+test('sequential: trains each task on its own images, and changes what it knew', async () => {
+  const { report, events } = await run('sequential', 'sequential', { settings: training })
+  const steps = events.filter(({ type }) => type === 'step')
+  expect(report.tasks.map(({ name, train, validation, steps }) => [name, train, validation, steps])).toEqual([
+    ['warm', 12, 6, 6],
+    ['cold', 8, 4, 4],
+    ['grey', 12, 6, 6],
+  ])
+  expect(steps).toHaveLength(16)
+  expect(report.stages).toHaveLength(4)
+  expect(report.stages[3].sets).not.toEqual(report.stages[0].sets)
+  expect(report.stages[3].sets.grey.own).toBeGreaterThan(report.stages[0].sets.grey.own)
+  expect(existsSync(at('sequential', 'task-0'))).toBe(false)
+  expect(report.validation).toBeGreaterThan(0)
+})
