@@ -1,0 +1,58 @@
+// What a tasks file may set of DIKI. The defaults are the recipe of the paper's code; small models want another rate.
+import { z } from 'zod'
+import type { TaskTraining } from '../learner.js'
+import { type TrainingSettings, trainingOptions, trainingShape } from '../learner-options.js'
+
+const positive = z.number().int().positive()
+const share = z.number().gt(0).lt(1)
+
+export const dikiSettings = z.strictObject({
+  ...trainingShape,
+  depth: positive.default(8),
+  length: positive.default(8),
+  towers: z
+    .array(z.enum(['vision', 'text']))
+    .min(1)
+    .default(['vision', 'text']),
+  momentum: z.number().min(0).lt(1).default(0),
+  /** of the tasks' covariances; see statistics/gaussian.ts */
+  shrinkage: z.union([z.enum(['auto', 'none', 'ledoit-wolf']), z.number().min(0).max(1)]).default('auto'),
+  ridge: z.number().min(0).optional(),
+  /** 'auto': the paper's where its numbers hold (512 dimensions or more, nothing shrunk), else fitted; see statistics/calibration.ts */
+  calibration: z.enum(['auto', 'paper', 'fitted']).default('auto'),
+  typical: share.default(0.95),
+  quantile: share.default(0.05),
+  /** the authors' code: 'batch', 'batch-mean'; see gaussian-selector.ts */
+  vote: z.enum(['sample', 'batch']).default('sample'),
+  textWeight: z.enum(['sample', 'batch-mean']).default('sample'),
+  voteBatch: positive.default(256),
+  /** of the grid of text weights; see text-bank.ts */
+  cells: positive.default(16),
+})
+
+export type DikiSettings = z.infer<typeof dikiSettings>
+
+/** SGD, rate 5 by a cosine to a thousandth, 10 epochs of batches of 128, no augmentation, the best epoch on validation. */
+export function dikiTraining(
+  settings: DikiSettings & TrainingSettings,
+  images: number,
+  classTexts: readonly string[],
+): TaskTraining['options'] {
+  const { lr = 5, momentum, batch = 128 } = settings
+  return {
+    ...trainingOptions(settings, {
+      lr,
+      minLr: lr * 1e-3,
+      warmup: 0,
+      schedule: 'cosine-to-min',
+      epochs: 10,
+      weightDecay: 0,
+      clipNorm: 0,
+      ema: false,
+      augment: false,
+    }),
+    batch: Math.min(batch, images),
+    optimizer: { name: 'sgd', momentum },
+    classTexts,
+  }
+}
