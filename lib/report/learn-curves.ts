@@ -48,7 +48,8 @@ function range(curves: readonly Curve[]): { min: number; max: number; interval: 
   return { min, max: Math.min(100, Math.ceil((most + room) / interval) * interval), interval }
 }
 
-export function curveFigure(set: LearnSet, methods: readonly LearnMethod[], id: string): Markup {
+export function curveFigure(set: LearnSet, methods: readonly LearnMethod[], half: boolean): Markup {
+  const id = `curve-${set.index}`
   const stages = stageCount(methods)
   const spreads = methods.map((method) => Array.from({ length: stages }, (_, stage) => accuracy(method, stage, set.index)))
   const curves = methods.map(({ place }, i) => ({ place, values: spreads[i].map((spread) => spread?.mean) }))
@@ -60,7 +61,14 @@ export function curveFigure(set: LearnSet, methods: readonly LearnMethod[], id: 
     Array.from({ length: stages }, (_, stage) => [stage === 0 ? 'pretrained' : stage, ...spreads.map((of) => percents(of[stage]))]),
   )
   const option = () => stageChart(curves, stages, set.task === null ? undefined : set.task + 1)
-  return figure({ id, label: `Accuracy on ${set.name} by stage: ${ends.join('; ')}`, height: 170, option, table: numbers, half: true })
+  return figure({
+    id,
+    label: `Accuracy on ${set.name} by stage: ${ends.join('; ')}`,
+    height: half ? 170 : 240,
+    option,
+    table: numbers,
+    half,
+  })
 }
 
 /** Symbols and colours of the methods. */

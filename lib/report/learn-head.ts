@@ -1,6 +1,16 @@
 /** The top of the page: what the model is worth on what it was taught, and what it kept; first in a sentence, then in figures. */
 
-import { accuracy, type LearnMethod, type LearnSet, metricsOf, percents, type Spread, spreadOf, stageCount } from './learn-methods.js'
+import {
+  accuracy,
+  focus,
+  type LearnMethod,
+  type LearnSet,
+  metricsOf,
+  percents,
+  type Spread,
+  spreadOf,
+  stageCount,
+} from './learn-methods.js'
 import { kept } from './learn-scores.js'
 import { html, list, type Markup, name, shorten } from './markup.js'
 import { count, duration, mean, percent, points } from './numbers.js'
@@ -14,18 +24,13 @@ interface Change {
 export function learnHead(title: string, methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
   const shown = focus(methods)
   const { protocol } = shown.runs[0]
-  const others = methods.filter((method) => method !== shown)
+  const other = methods.find(({ method }) => method === 'sequential')
   return html`<header>
 <p class="kicker">${name(title)} · ${protocol} · ${name(shown.runs[0].model)}</p>
 <h1>${answer(shown, sets)}</h1>
-<div class="lead">${sentence(shown, sets)}${others.map((other) => sentence(other, sets))}</div>
+<div class="lead">${sentence(shown, sets)}${other !== undefined && other !== shown && sentence(other, sets)}</div>
 ${tiles(methods, sets)}
 </header>`
-}
-
-/** The method that the page is about: DIKI where it is there, else the first that learns. */
-export function focus(methods: readonly LearnMethod[]): LearnMethod {
-  return methods.find(({ method }) => method === 'diki') ?? methods.find(({ method }) => method !== 'zero-shot') ?? methods[0]
 }
 
 function learnedChange(method: LearnMethod): Change | undefined {

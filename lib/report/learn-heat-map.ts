@@ -2,8 +2,8 @@
  * Matrices as tables of coloured cells: accuracy of every set after every task, and which task was chosen for what. The number
  * stands in its cell; the colour is of CSS variables, so that it is dark where the page is.
  */
-import { accuracy, type LearnMethod, type LearnSet, percents, stageCount } from './learn-methods.js'
-import { type Content, html, type Markup, name, shorten } from './markup.js'
+import { accuracy, type LearnMethod, type LearnSet, percents, spreadCell, stageCount } from './learn-methods.js'
+import { type Content, html, type Markup, name, shorten, table } from './markup.js'
 import { percent, points } from './numbers.js'
 
 export interface Cell {
@@ -35,25 +35,34 @@ export function heatMap({ caption, columns, rows, gap }: HeatMapOptions): Markup
 <tbody>${rows.map(({ name: row, cells }) => html`<tr><th scope="row">${row}</th>${cells.map(cellOf)}</tr>\n`)}</tbody></table></div>`
 }
 
-/** Rows: the pretrained model and the model after each task; columns: sets, watched ones apart. Colours: points from the first row. */
-export function accuracyMap(method: LearnMethod, sets: readonly LearnSet[], stages: number, largest: number): Markup {
+/**
+ * Rows: the pretrained model and the model after each task; columns: sets, watched ones apart. Colours: points from the first row.
+ * @param round whole percents, where there is little room
+ */
+export function accuracyMap(method: LearnMethod, sets: readonly LearnSet[], largest: number, round: boolean): Markup {
   const { tasks } = method.runs[0]
-  const rows = Array.from({ length: stages }, (_, stage) => ({
-    name: stage === 0 ? 'pretrained' : html`<small>after</small> ${name(shorten(taskName(tasks[stage - 1]?.name, sets, stage - 1), 14))}`,
-    cells: sets.map(({ index, task, name: set }): Cell | undefined => {
-      const here = accuracy(method, stage, index)
-      const before = accuracy(method, 0, index)
-      if (here === undefined) return undefined
-      const change = before === undefined ? 0 : here.mean - before.mean
-      const title = `${set}: ${percents(here)} %${before !== undefined && stage > 0 ? `, ${points(change)} points from the pretrained model` : ''}`
-      const own = task === stage - 1 && task !== null
-      const mark = stage > 0 && task !== null && task >= stage ? ('before' as const) : own ? ('own' as const) : undefined
-      return { heat: change / largest, text: percent(here.mean), title, ...(mark ? { mark } : {}) }
-    }),
-  }))
-  const gap = sets.findIndex(({ task }) => task === null)
+  const stages = Array.from({ length: stageCount([method]) }, (_, stage) => stage)
+  const nameOf = (stage: number): Content =>
+    stage === 0 ? 'pretrained' : name(shorten(taskName(tasks[stage - 1]?.name, sets, stage - 1), 12))
+  const rows = stages.map((stage) => ({ name: nameOf(stage), cells: sets.map((set) => accuracyCell(method, stage, set, largest, round)) }))
   const caption = `${method.label}: accuracy in percent after each task`
-  return heatMap({ caption, columns: sets.map((set) => set.name), rows, gap })
+  const numbers = table(
+    ['', ...sets.map((set) => name(shorten(set.name, 16)))],
+    stages.map((stage) => [nameOf(stage), ...sets.map(({ index }) => spreadCell(accuracy(method, stage, index)))]),
+  )
+  return html`<figure>${heatMap({ caption, columns: sets.map((set) => set.name), rows, gap: sets.findIndex(({ task }) => task === null) })}
+<details><summary>The numbers</summary>${numbers}</details></figure>`
+}
+
+function accuracyCell(method: LearnMethod, stage: number, set: LearnSet, largest: number, round: boolean): Cell | undefined {
+  const { index, task } = set
+  const [here, before] = [accuracy(method, stage, index), accuracy(method, 0, index)]
+  if (here === undefined) return undefined
+  const change = before === undefined ? 0 : here.mean - before.mean
+  const from = before !== undefined && stage > 0 ? `, ${points(change)} points from the pretrained model` : ''
+  const mark = task === null || stage === 0 || task < stage - 1 ? undefined : task === stage - 1 ? ('own' as const) : ('before' as const)
+  const text = round ? (100 * here.mean).toFixed(0) : percent(here.mean)
+  return { heat: change / largest, text, title: `${set.name}: ${percents(here)} %${from}`, ...(mark ? { mark } : {}) }
 }
 
 /** The name of the set of a task: what its column says. */

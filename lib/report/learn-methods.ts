@@ -1,6 +1,7 @@
 /** Runs over one stream of tasks as the report compares them: methods, each with its seeds; means and spreads over seeds. */
 import type { LearnReport, SetAccuracy } from '../continual/learn-report.js'
 import { accuracyMatrix, type LabelSpace, type LearnMetrics, learnMetrics } from '../continual/metrics.js'
+import { type Content, html } from './markup.js'
 import { percent } from './numbers.js'
 
 /** One method with a run for each seed. */
@@ -19,13 +20,20 @@ export interface Spread {
   readonly count: number
 }
 
-/** By label, in the order in which they come; seeds in theirs. */
+/** By label, in the order in which they come; seeds in theirs. Places count from the method that the page is about. */
 export function methodsOf(runs: readonly LearnReport[]): LearnMethod[] {
   const labels = [...new Set(runs.map(({ label }) => label))]
-  return labels.map((label, place) => {
+  const methods = labels.map((label) => {
     const own = runs.filter((run) => run.label === label).sort((a, b) => a.seed - b.seed)
-    return { label, method: own[0].method, runs: own, place }
+    return { label, method: own[0].method, runs: own }
   })
+  const first = methods.indexOf(focus(methods))
+  return methods.map((method, i) => ({ ...method, place: i === first ? 0 : i < first ? i + 1 : i }))
+}
+
+/** The method that the page is about: DIKI where it is there, else the first that learns. */
+export function focus<M extends { readonly method: string }>(methods: readonly M[]): M {
+  return methods.find(({ method }) => method === 'diki') ?? methods.find(({ method }) => method !== 'zero-shot') ?? methods[0]
 }
 
 export function spreadOf(values: readonly (number | undefined)[]): Spread | undefined {
@@ -76,6 +84,10 @@ export const stageCount = (methods: readonly LearnMethod[]): number =>
 /** `71.2 ± 0.4` in percent. */
 export const percents = (spread: Spread | undefined): string =>
   spread === undefined ? '–' : `${percent(spread.mean)}${spread.sd === undefined ? '' : ` ± ${percent(spread.sd)}`}`
+
+/** The same for a cell of a table, the deviation below the mean. @param told how a fraction is printed */
+export const spreadCell = (spread: Spread | undefined, told = percent): Content =>
+  spread === undefined ? '–' : html`${told(spread.mean)}${spread.sd !== undefined && html`<small>± ${percent(spread.sd)}</small>`}`
 
 /**
  * The one that is ahead by more than its own and the next one's standard deviations over seeds together; undefined where none is,

@@ -9,7 +9,7 @@ import { costTable, settingsSection, taskTable } from './learn-cost.js'
 import { curveFigure, legend } from './learn-curves.js'
 import { learnHead } from './learn-head.js'
 import { accuracyMap, largestChange } from './learn-heat-map.js'
-import { type LearnMethod, type LearnSet, methodsOf, setsOf, stageCount } from './learn-methods.js'
+import { type LearnMethod, type LearnSet, methodsOf, setsOf } from './learn-methods.js'
 import { scoreTable, transferNote } from './learn-scores.js'
 import { selectionSection, selects } from './learn-selection.js'
 import { LEARN_STYLE } from './learn-style.js'
@@ -47,9 +47,11 @@ ${selection(methods, sets)}
 ${costTable(methods)}
 <p class="fine">Means over seeds; memory is the peak of the core in any run. Parameters kept are what a finished run needs beside the pretrained model.</p>
 </section>
+<section id="sets"><h2>The sets</h2>
+${taskTable(methods, sets)}
+</section>
 <section id="facts"><h2>How it was made</h2>
-<h3>Sets</h3>${taskTable(methods, sets)}
-<h3>Settings</h3>${settingsSection(methods)}
+${settingsSection(methods)}
 </section>
 <footer><p class="fine">Made by Cambium ${runs[0].cambium} from learn.json of ${String(runs.length)} ${runs.length === 1 ? 'run' : 'runs'}; <code>cambium report</code> makes it again.</p></footer>`
   return documentOf({ title: `${title} · Cambium report`, body, style: LEARN_STYLE })
@@ -74,24 +76,26 @@ ${union && html`<h3>Among the classes of all sets</h3>${scoreTable(methods, 'uni
 
 function maps(methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
   const largest = largestChange(methods, sets)
-  const drawn = methods.map((method) => html`<div>${accuracyMap(method, sets, stageCount([method]), largest)}</div>`)
+  const one = methods.length === 1
   return html`<section id="maps"><h2>Every set after every task</h2>
 <ul class="legend"><li><span class="swatch hot"></span> above the pretrained model</li><li><span class="swatch cold"></span> below it; full colour is ${(100 * largest).toFixed(0)} points</li>
 <li><span class="swatch own"></span> just learned</li><li><span class="swatch before"></span> not learned yet</li></ul>
-<div class="${methods.length === 1 ? 'wide-cells' : 'pair'}">${drawn}</div>
+<div class="${one ? 'wide-cells' : 'pair'}">${methods.map((method) => html`<div>${accuracyMap(method, sets, largest, !one)}</div>`)}</div>
 <p class="fine">Percent among each set’s own classes, mean over seeds. Above the framed diagonal nothing was learned of the set: the colour there is what the method did to what pretraining knew. Below it, it is what was learned and not forgotten.</p>
 </section>`
 }
 
 function curves(methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
   const drawn = (of: readonly LearnSet[]) =>
-    html`<div class="pair">${of.map((set) => html`<div><h4>${set.name}</h4>${curveFigure(set, methods, `curve-${set.index}`)}</div>`)}</div>`
+    of.length === 1
+      ? html`<h4>${of[0].name}</h4>${curveFigure(of[0], methods, false)}`
+      : html`<div class="pair">${of.map((set) => html`<div><h4>${set.name}</h4>${curveFigure(set, methods, true)}</div>`)}</div>`
   const watched = sets.filter(({ task }) => task === null)
-  return html`<section id="curves"><h2>Task by task</h2>
+  return html`<section id="curves"><h2>Stage by stage</h2>
 ${legend(methods)}
+<p class="fine">Accuracy by the number of tasks learned; 0 is the pretrained model. The grey bar is where the set itself was learned.</p>
+${watched.length > 0 && html`<h3>What pretraining knew: never learned, looked at after every task</h3>${drawn(watched)}<h3>What was learned</h3>`}
 ${drawn(sets.filter(({ task }) => task !== null))}
-<p class="fine">Accuracy by the number of tasks learned; the grey bar is where the set itself was.</p>
-${watched.length > 0 && html`<h3>What pretraining knew</h3><p class="fine">Sets that are never learned, looked at after every task.</p>${legend(methods)}${drawn(watched)}`}
 </section>`
 }
 

@@ -1,7 +1,7 @@
 /** The measures of every method in one table, and what they mean. */
 import type { LabelSpace, LearnMetrics } from '../continual/metrics.js'
 import { marker } from './learn-curves.js'
-import { clearlyBest, found, type LearnMethod, type LearnSet, metricsOf, percents, type Spread, spreadOf } from './learn-methods.js'
+import { clearlyBest, found, type LearnMethod, type LearnSet, metricsOf, type Spread, spreadCell, spreadOf } from './learn-methods.js'
 import { html, list, type Markup, name, shorten, table } from './markup.js'
 import { mean, points } from './numbers.js'
 
@@ -49,7 +49,7 @@ export function scoreTable(
   const rows = methods.map((method, row) => [
     html`${marker(method.place)} ${name(shorten(method.label, 28))}${isBound(method) && html` <small>upper bound</small>`}`,
     ...all.map(({ cells, difference }, column) => {
-      const text = difference === true ? signedPercents(cells[row]) : percents(cells[row])
+      const text = spreadCell(cells[row], difference === true ? points : undefined)
       return best[column] === row ? html`<strong>${text}</strong>` : text
     }),
   ])
@@ -62,9 +62,6 @@ export function kept(method: LearnMethod, watched: readonly LearnSet[]): Spread 
   const of = method.runs.map((_, seed) => watched.map(({ index }) => found(method, last(seed), index)[seed]?.own))
   return spreadOf(of.map((values) => (values.some((value) => value === undefined) ? undefined : mean(values as number[]))))
 }
-
-const signedPercents = (spread: Spread | undefined): string =>
-  spread === undefined ? '–' : `${points(spread.mean)}${spread.sd === undefined ? '' : ` ± ${(100 * spread.sd).toFixed(1)}`}`
 
 /** Which tasks Transfer counts: names of the sets on which the pretrained model is above chance. */
 export function transferNote(sets: readonly LearnSet[], among: readonly number[]): Markup {

@@ -105,7 +105,7 @@ function chosenMap(method: LearnMethod, sets: readonly LearnSet[]): Markup {
         ...(task === column.task ? { mark: 'own' as const } : {}),
       }
     })
-    return [{ name: name(shorten(set, 14)), cells }]
+    return [{ name: name(shorten(set, 12)), cells }]
   })
   const caption = `${method.label}: share in percent of each set’s images that were given each task’s parameters, at the end`
   return heatMap({ caption, columns: tasks.map((task) => task.name), rows })
