@@ -25,7 +25,7 @@ export function stageChart(curves: readonly Curve[], stages: number, learned?: n
     itemStyle: { color: colorOf(place) },
     z: curves.length - place + 2,
   }))
-  const mark = { silent: true, symbol: 'none', label: { show: false }, lineStyle: { color: RULE, type: 'solid' as const, width: 6 } }
+  const mark = { silent: true, z: 1, symbol: 'none', label: { show: false }, lineStyle: { color: RULE, type: 'solid' as const, width: 6 } }
   if (learned !== undefined && series.length > 0) Object.assign(series[0], { markLine: { ...mark, data: [{ xAxis: learned }] } })
   return {
     grid: { left: 46, right: 14, top: 10, bottom: 26 },

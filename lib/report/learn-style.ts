@@ -15,7 +15,7 @@ export const LEARN_STYLE = `
 .heat .none { color: var(--muted); }
 .heat .turned { vertical-align: bottom; text-align: center; padding-bottom: 3px; color: var(--muted); }
 .heat .turned span { writing-mode: vertical-rl; transform: rotate(180deg); display: inline-block; max-height: 8.5rem; }
-.heat .gap { border-left: 8px solid transparent; background-clip: padding-box; }
+.heat .gap { border-left: 8px solid transparent; background-clip: padding-box; } .heat td.gap { min-width: 34px; } .wide-cells .heat td.gap { min-width: 56px; }
 .key { display: inline-block; width: 20px; height: 0; border-top: 3px solid var(--accent); vertical-align: 4px; margin-right: 2px; }
 .key.before { border-top: 3px dashed var(--warm); } .key.watched { border-top: 3px dotted var(--cool); }
 .swatch { display: inline-block; width: 15px; height: 15px; border-radius: 3px; vertical-align: -3px; margin-right: 3px; border: 1px solid transparent; background: var(--card); }
