@@ -14,6 +14,7 @@ import { embedCommand } from './embed.js'
 import { evalCommand } from './eval.js'
 import { extractCommand } from './extract.js'
 import { inspectCommand } from './inspect.js'
+import { learnCommand } from './learn.js'
 import { mergeCommand } from './merge.js'
 import { reportCommand } from './report.js'
 import { trainCommand } from './train.js'
@@ -22,6 +23,7 @@ import { unmergeCommand } from './unmerge.js'
 /** In the order of --help. */
 const COMMANDS: readonly ((exit: (code: number) => void) => Command)[] = [
   trainCommand,
+  learnCommand,
   evalCommand,
   mergeCommand,
   unmergeCommand,

@@ -4,8 +4,15 @@ import { CambiumError } from '../../errors.js'
 import type { Clip } from '../../models/clip.js'
 import type { Learner } from '../learner.js'
 import type { LearnerContext } from '../learner-options.js'
+import { createDikiLearner } from './diki.js'
+import { dikiSettings } from './diki-settings.js'
+import { createJointLearner, jointSettings } from './joint.js'
+import { createLwfLearner, lwfSettings } from './lwf.js'
+import { createPrefixLearner, prefixSettings } from './prefix.js'
 import { createSequentialLearner, sequentialSettings } from './sequential.js'
+import { createWiseFtLearner, wiseFtSettings } from './wise-ft.js'
 import { createZeroShotLearner, zeroShotSettings } from './zero-shot.js'
+import { createZsclLearner, zsclSettings } from './zscl.js'
 
 interface LearnerKind {
   /** what a tasks file may set */
@@ -14,14 +21,19 @@ interface LearnerKind {
   create(clip: Clip, options: never, context: LearnerContext): Promise<Learner>
 }
 
-export const LEARNERS = {
+const LEARNERS: Readonly<Record<string, LearnerKind>> = {
   'zero-shot': { settings: zeroShotSettings, create: createZeroShotLearner },
   sequential: { settings: sequentialSettings, create: createSequentialLearner },
-} satisfies Record<string, LearnerKind>
+  lwf: { settings: lwfSettings, create: createLwfLearner },
+  zscl: { settings: zsclSettings, create: createZsclLearner },
+  'wise-ft': { settings: wiseFtSettings, create: createWiseFtLearner },
+  joint: { settings: jointSettings, create: createJointLearner },
+  prefix: { settings: prefixSettings, create: createPrefixLearner },
+  diki: { settings: dikiSettings, create: createDikiLearner },
+}
 
-export type LearnerName = keyof typeof LEARNERS
-
-export const LEARNER_NAMES = Object.keys(LEARNERS) as LearnerName[]
+/** In the order of tables. */
+export const LEARNER_NAMES: readonly string[] = Object.keys(LEARNERS)
 
 /** @throws E_OPTION for a method or a setting that there is not, naming it */
 export function checkLearner(name: string, settings: Readonly<Record<string, unknown>>): void {
@@ -39,9 +51,32 @@ export async function createLearner(
   return kind.create(clip, options as never, context)
 }
 
+/** Of a method, by name. */
+export type MethodSettings = Readonly<Record<string, unknown>>
+
+/**
+ * Every combination of the values that are given as lists for settings that want one value.
+ * @throws E_OPTION for a method or a setting that there is not
+ */
+export function settingsToTry(name: string, settings: MethodSettings): MethodSettings[] {
+  const { shape } = kindOf(name).settings
+  let combinations: MethodSettings[] = [{}]
+  for (const [key, value] of Object.entries(settings)) {
+    const listed = Array.isArray(value) && value.length > 0 && shape[key]?.safeParse(value).success === false
+    const values: unknown[] = listed ? value : [value]
+    combinations = combinations.flatMap((one) => values.map((each) => ({ ...one, [key]: each })))
+  }
+  for (const one of combinations) checkLearner(name, one)
+  return combinations
+}
+
+function kindOf(name: string): LearnerKind {
+  if (Object.hasOwn(LEARNERS, name)) return LEARNERS[name]
+  throw new CambiumError('E_OPTION', `method: expected one of ${LEARNER_NAMES.join(', ')}, got ${name}`)
+}
+
 function parsed(name: string, settings: Readonly<Record<string, unknown>>): { kind: LearnerKind; options: unknown } {
-  if (!Object.hasOwn(LEARNERS, name)) throw new CambiumError('E_OPTION', `method: expected one of ${LEARNER_NAMES.join(', ')}, got ${name}`)
-  const kind: LearnerKind = LEARNERS[name as LearnerName]
+  const kind = kindOf(name)
   const result = kind.settings.safeParse(settings)
   if (result.success) return { kind, options: result.data }
   const reasons = result.error.issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`))

@@ -1,0 +1,95 @@
+/**
+ * A run that takes more tasks another day, without the earlier data: what the method keeps is in the run's folder. Earlier test sets are
+ * looked at again where their files still are; else their columns end.
+ */
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CambiumError } from '../errors.js'
+import { Clip } from '../models/clip.js'
+import type { LearnReport } from './learn-report.js'
+import { type LearnState, readLearnState } from './learn-state.js'
+import { type RunSettings, runWith } from './run-learn.js'
+import type { StreamSpec } from './task-spec.js'
+import { checkStream, openTasks, openTest, openWatched, type StreamTask, type TaskStream, type WatchedSet } from './tasks.js'
+
+export interface ContinueLearnOptions extends RunSettings {
+  /** folder of a run, or of several as `runLearn` writes them */
+  out: string
+  /** the tasks that come now; those that the run has learned are passed over. Its protocol is the run's. */
+  stream: StreamSpec
+  /** folder of the pretrained CLIP, when it is no longer where it was */
+  model?: string
+}
+
+/**
+ * @returns the reports of the runs; undefined when it was stopped (the same call goes on)
+ * @throws E_NOT_FOUND for a folder without a run, E_BASE for another model, E_RUN for another protocol, what opening and training throw
+ */
+export async function continueLearn(options: ContinueLearnOptions): Promise<LearnReport[] | undefined> {
+  const folders = await runFolders(options.out)
+  const reports: LearnReport[] = []
+  for (const [i, folder] of folders.entries()) {
+    const saved = (await readLearnState(folder)) as LearnState
+    const { label, method, options: settings, seed } = saved
+    options.onEvent?.({ type: 'run', run: i + 1, runs: folders.length, label, seed, settings })
+    const stream = await continuedStream(saved, options)
+    const { dtype, imageSize } = options
+    const clip = await Clip.load(options.model ?? saved.model, { dtype, imageSize })
+    try {
+      const report = await runWith(clip, options, { stream, label, method, settings, seed, out: folder })
+      if (!report) return undefined
+      reports.push(report)
+    } finally {
+      clip.dispose()
+    }
+  }
+  return reports
+}
+
+/** The tasks of a saved run, with their test sets as far as they are still there, then those that it has not learned. */
+async function continuedStream(saved: LearnState, { stream, skipBroken }: ContinueLearnOptions): Promise<TaskStream> {
+  const { seed, protocol } = saved
+  if (stream.protocol !== undefined && stream.protocol !== protocol)
+    throw new CambiumError('E_RUN', `protocol: expected that of the run (${protocol}), got ${stream.protocol}`)
+  const opened = await openTasks({ ...stream, protocol }, { seed, skipBroken })
+  const known = new Map(opened.tasks.map((task) => [task.name, task]))
+  const before: StreamTask[] = []
+  for (const { name, digest, classNames, templates, spec } of saved.tasks) {
+    const classes = { classNames, templates }
+    const listed = known.get(name)
+    if (listed && listed.digest !== digest)
+      throw new CambiumError('E_RUN', `${name}: expected the images that were learned under this name, got others`)
+    const test = listed ? listed.test : spec && (await openTest(spec, classes, { skipBroken }))
+    before.push({ name, digest, classes, spec, test })
+  }
+  const learned = new Set(saved.tasks.map(({ name }) => name))
+  const tasks = [...before, ...opened.tasks.filter(({ name }) => !learned.has(name))]
+  const whole = { protocol, tasks, watch: [...(await watchedBefore(saved, opened)), ...opened.watch] }
+  checkStream(whole)
+  return whole
+}
+
+async function watchedBefore({ watch }: LearnState, opened: TaskStream): Promise<WatchedSet[]> {
+  const missing = watch.filter(({ name }) => opened.watch.every((set) => set.name !== name))
+  const found = await Promise.all(missing.map((spec) => openWatched(spec).catch(() => undefined)))
+  return found.filter((set) => set !== undefined)
+}
+
+/** The folder itself, or those below it that `runLearn` makes, in order. */
+async function runFolders(folder: string): Promise<string[]> {
+  if (await readLearnState(folder)) return [folder]
+  const found: string[] = []
+  for (const label of await foldersIn(folder))
+    for (const seed of await foldersIn(join(folder, label)))
+      if (/^seed-\d+$/.test(seed) && (await readLearnState(join(folder, label, seed)))) found.push(join(folder, label, seed))
+  if (found.length === 0) throw new CambiumError('E_NOT_FOUND', `${folder}: expected a run of learn, got none`)
+  return found
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort()
+}

@@ -1,0 +1,147 @@
+/**
+ * From paths to reports: several methods and seeds over one stream, each run in a folder of its own; what is finished is kept. Where a
+ * method is given several values of a setting, the first seed tries all and the one that is best on validation is taken.
+ */
+import { join } from 'node:path'
+import { CambiumError } from '../errors.js'
+import { readJsonObject } from '../formats/json-fields.js'
+import { Clip, type ClipOptions } from '../models/clip.js'
+import { type Choice, chooseSettings, withTried } from './choose-settings.js'
+import { type LearnEvent, type LearnOptions, learn } from './learn.js'
+import type { LearnReport } from './learn-report.js'
+import { type LearnState, readLearnState } from './learn-state.js'
+import { createLearner, type MethodSettings, settingsToTry } from './learners/registry.js'
+import type { StreamSpec } from './task-spec.js'
+import { openTasks, type TaskStream } from './tasks.js'
+
+export interface LearnMethod {
+  /** how it is called in tables; also its folder */
+  readonly label: string
+  /** a name of the registry */
+  readonly method: string
+  /** of the method; a list where it wants one value is what is tried on validation */
+  readonly settings?: MethodSettings
+}
+
+/** What a run is given beside its stream and its method. */
+export interface RunSettings
+  extends Pick<LearnOptions, 'training' | 'checkpointEvery' | 'evaluationBatch' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
+    Pick<ClipOptions, 'dtype' | 'imageSize'> {
+  onEvent?: (event: RunLearnEvent) => void
+}
+
+export interface RunLearnOptions extends RunSettings {
+  /** folder of the pretrained CLIP */
+  model: string
+  /** folder of the run, or of the runs: OUT/<label>/seed-<s> where there are several */
+  out: string
+  stream: StreamSpec
+  methods: readonly LearnMethod[]
+  /** default 0 */
+  seeds?: readonly number[]
+}
+
+export type RunLearnEvent =
+  | {
+      readonly type: 'run'
+      readonly run: number
+      readonly runs: number
+      readonly label: string
+      readonly seed: number
+      readonly settings?: MethodSettings
+    }
+  | { readonly type: 'note'; readonly text: string }
+  | { readonly type: 'evaluate'; readonly set: string; readonly done: number; readonly total: number }
+  | { readonly type: 'chosen'; readonly label: string; readonly choice: Choice }
+  | LearnEvent
+
+/**
+ * @returns the reports of all runs, method by method; undefined when it was stopped (the same call goes on)
+ * @throws E_OPTION for methods or settings that there are not, E_RUN for a folder that holds another run, what opening and training throw
+ */
+export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] | undefined> {
+  const { out, methods, seeds = [0], stream } = options
+  check(methods, seeds)
+  const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}))
+  const single = methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
+  const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
+  const reports: LearnReport[] = []
+  let run = 0
+  for (const [m, method] of methods.entries()) {
+    const folder = single ? out : join(out, method.label)
+    const one = async (seed: number, settings: MethodSettings, place: string) => {
+      options.onEvent?.({ type: 'run', run: ++run, runs, label: method.label, seed, settings })
+      const opened = await openTasks(stream, { seed, skipBroken: options.skipBroken })
+      return runOne(options, opened, { ...method, settings, seed }, place)
+    }
+    const choice = await chooseSettings(folder, candidates[m], seeds[0], one)
+    if (!choice) return undefined
+    if (choice.tried) options.onEvent?.({ type: 'chosen', label: method.label, choice })
+    for (const seed of seeds) {
+      const place = single ? folder : join(folder, `seed-${seed}`)
+      const report = await one(seed, choice.settings, place)
+      if (!report) return undefined
+      reports.push(choice.tried ? await withTried(report, choice, place) : report)
+    }
+  }
+  return reports
+}
+
+function check(methods: readonly LearnMethod[], seeds: readonly number[]): void {
+  const labels = methods.map(({ label }) => label)
+  for (const [what, list] of Object.entries<readonly unknown[]>({ methods: labels, seeds })) {
+    if (list.length === 0) throw new CambiumError('E_OPTION', `${what}: expected at least one, got none`)
+    const twice = list.find((entry, i) => list.indexOf(entry) !== i)
+    if (twice !== undefined) throw new CambiumError('E_OPTION', `${what}: expected each once, got ${JSON.stringify(twice)} twice`)
+  }
+}
+
+/** One run in its folder, with a model of its own; a finished one is read. undefined when it was stopped. */
+async function runOne(
+  options: RunLearnOptions,
+  stream: TaskStream,
+  { label, method, settings = {}, seed }: LearnMethod & { seed: number },
+  out: string,
+) {
+  const before = await finishedRun(out, { method, options: settings, seed }, stream)
+  if (before) return before
+  const { model, dtype, imageSize } = options
+  const clip = await Clip.load(model, { dtype, imageSize })
+  try {
+    return await runWith(clip, options, { stream, label, method, settings, seed, out })
+  } finally {
+    clip.dispose()
+  }
+}
+
+/** Runs a method over a stream in its folder, with a model that it may change. */
+export async function runWith(
+  clip: Clip,
+  { onEvent, ...rest }: RunSettings,
+  { method, settings, ...run }: { stream: TaskStream; label: string; method: string; settings: MethodSettings; seed: number; out: string },
+): Promise<LearnReport | undefined> {
+  const learner = await createLearner(clip, method, settings, { seed: run.seed, note: (text) => onEvent?.({ type: 'note', text }) })
+  try {
+    const onProgress = ({ set, done, total }: { set: string; done: number; total: number }) =>
+      onEvent?.({ type: 'evaluate', set, done, total })
+    for await (const event of learn(clip, { ...rest, ...run, learner, options: settings, onProgress })) {
+      onEvent?.(event)
+      if (event.type === 'end') return event.reason === 'done' ? event.report : undefined
+    }
+    return undefined
+  } finally {
+    learner.dispose()
+  }
+}
+
+/** The report of a run that is done, if it is this one. */
+async function finishedRun(folder: string, run: Pick<LearnState, 'method' | 'options' | 'seed'>, { tasks }: TaskStream) {
+  const state = await readLearnState(folder)
+  const report = (await readJsonObject(join(folder, 'learn.json'))) as LearnReport | undefined
+  if (!state || !report || state.stages.length !== tasks.length + 1) return undefined
+  const identity = ({ method, options, seed }: typeof run, digests: readonly string[]) => JSON.stringify([method, options, seed, digests])
+  const digests = (list: readonly { readonly digest: string }[]) => list.map(({ digest }) => digest)
+  const same = identity(state, digests(state.tasks)) === identity(run, digests(tasks))
+  const chosenBy = report.validation !== undefined || tasks.every(({ validation }) => !validation)
+  return same && chosenBy ? report : undefined
+}
