@@ -30,13 +30,38 @@ export interface NativeLinearOptions {
   dtype: FloatDType
 }
 
-export interface AdamWEntry {
+export interface NativeExtraKeyValues {
+  keys: Id
+  values: Id
+  index?: Id
+  weight?: Id
+  joint: boolean
+}
+
+export interface NativeCrossEntropyOptions {
+  labels?: Id
+  teacher?: Id
+  scale?: Id
+  logScale: boolean
+  smoothing: number
+  temperature: number
+}
+
+/** A parameter of an optimizer. */
+export interface SgdEntry {
   parameter: Id
+  /** momentum, or AdamW's first moment */
   m: Id
-  v: Id
   average: Id
   decay: number
   lrScale: number
+  /** adds pull·Σ(θ − anchor)² to the loss */
+  anchor?: Id
+  pull?: number
+}
+
+export interface AdamWEntry extends SgdEntry {
+  v: Id
 }
 
 export interface TensorRead {
@@ -200,8 +225,8 @@ export interface Native {
 
   linear(x: Id, weight: Id, options: NativeLinearOptions): Id
   layerNorm(x: Id, weight: Id, bias: Id, eps: number, dtype: FloatDType): Id
-  attention(qkv: Id, offsets: Id, heads: number, maxTokens: number, causal: boolean): Id
-  pooledAttention(q: Id, kv: Id, offsets: Id, row: Id, heads: number, causal: boolean): Id
+  attention(qkv: Id, offsets: Id, heads: number, maxTokens: number, causal: boolean, extra?: NativeExtraKeyValues): Id
+  pooledAttention(q: Id, kv: Id, offsets: Id, row: Id, heads: number, causal: boolean, extra?: NativeExtraKeyValues): Id
   patchify(pixels: Id, patch: number, dtype: FloatDType): Id
   classTokens(x: Id, cls: Id, position: Id, batch: number): Id
   tokenEmbed(ids: Id, positions: Id, table: Id, position: Id): Id
@@ -209,6 +234,7 @@ export interface Native {
   scaleRows(x: Id, factor: Id, repeat: number): Id
   l2Normalize(x: Id): Id
   contrastive(image: Id, text: Id, labels: Id, scale: Id, logScale: boolean, margin: number, epsilon: number): Id
+  crossEntropy(logits: Id, options: NativeCrossEntropyOptions): Id
   sum(x: Id, factor: number): Id
   add(a: Id, b: Id, dtype: FloatDType): Id
   multiply(a: Id, b: Id, dtype: FloatDType): Id
@@ -221,6 +247,7 @@ export interface Native {
   lowRankNorm(w: Id, a: Id, b: Id, scale: Id, row: number, rows: number, inverse: boolean): Id
   interpolate(a: Id, b: Id, t: number, dtype: DType): Id
   adamw(entries: readonly AdamWEntry[], schedule: Id, options: { beta1: number; beta2: number; eps: number; maxNorm: number }): Id
+  sgd(entries: readonly SgdEntry[], schedule: Id, options: { momentum: number; maxNorm: number }): Id
 
   fence(): Promise<void>
   passed(): Promise<boolean>

@@ -99,18 +99,58 @@ export interface Rows {
   maxTokens: number
 }
 
-/** Ragged multi-head attention: qkv [M, 3D] -> [M, D]; softmax scale 1/√K. */
-export function attention(qkv: Tensor, rows: Rows, options: { heads: number; causal?: boolean }): Tensor {
-  return new Tensor(native.attention(qkv.id, rows.offsets.id, options.heads, rows.maxTokens, options.causal ?? false))
+/**
+ * l extra keys and values that every query of a sample sees, whatever the mask, in the space of k and v (D = H·K, split
+ * into heads as they are); no query stands there, so a sample grows no longer. Keys and values may train.
+ */
+export interface ExtraKeyValues {
+  /** f32 [T, l, D]: of T tasks */
+  readonly keys: Tensor
+  /** f32 [T, l, D] */
+  readonly values: Tensor
+  /**
+   * 'separate' (default): y += weight · softmax(q Krᵀ/√K) Vr, a softmax of its own (DIKI, Tang et al. 2024). 'joint': one
+   * softmax over slots and tokens (prefix tuning, Li & Liang 2021)
+   */
+  readonly softmax?: 'separate' | 'joint'
+  /** i32 [B]: the task of each sample; absent: 0 */
+  readonly index?: Tensor
+  /** f32 [B], separate only; absent: 1. A sample with weight 0 has the bits of attention without extra keys. No gradient */
+  readonly weight?: Tensor
+}
+
+export interface AttentionOptions {
+  readonly heads: number
+  readonly causal?: boolean
+  readonly extra?: ExtraKeyValues
+}
+
+const nativeExtra = (extra?: ExtraKeyValues) =>
+  extra && {
+    keys: extra.keys.id,
+    values: extra.values.id,
+    index: extra.index?.id,
+    weight: extra.weight?.id,
+    joint: extra.softmax === 'joint',
+  }
+
+/**
+ * Ragged multi-head attention: qkv [M, 3D] -> [M, D]; softmax scale 1/√K.
+ * @throws E_SHAPE, E_DTYPE, E_ARGUMENT; E_INDEX (at the next await) for a task outside the extra keys
+ */
+export function attention(qkv: Tensor, rows: Rows, options: AttentionOptions): Tensor {
+  const { heads, causal = false, extra } = options
+  return new Tensor(native.attention(qkv.id, rows.offsets.id, heads, rows.maxTokens, causal, nativeExtra(extra)))
 }
 
 /**
  * The rows of {@link attention}'s result that one query of each sample has: q [B, D], kv [M, 2D] (k beside v) -> [B, D].
  * @param row i32 [B]: the row of kv at which each query stands; causal: it sees keys up to there
- * @throws E_INDEX (at the next await) for a row outside its sample
+ * @throws E_INDEX (at the next await) for a row outside its sample, or a task outside the extra keys
  */
-export function pooledAttention(q: Tensor, kv: Tensor, rows: Rows, row: Tensor, options: { heads: number; causal?: boolean }): Tensor {
-  return new Tensor(native.pooledAttention(q.id, kv.id, rows.offsets.id, row.id, options.heads, options.causal ?? false))
+export function pooledAttention(q: Tensor, kv: Tensor, rows: Rows, row: Tensor, options: AttentionOptions): Tensor {
+  const { heads, causal = false, extra } = options
+  return new Tensor(native.pooledAttention(q.id, kv.id, rows.offsets.id, row.id, heads, causal, nativeExtra(extra)))
 }
 
 /** pixels [B, C, H, W] -> [B·N, C·p·p], each row in (channel, row, column) order. */
@@ -157,6 +197,32 @@ export interface ContrastiveOptions {
 export function contrastive(image: Tensor, text: Tensor, options: ContrastiveOptions): Tensor {
   const { labels, scale, logScale = false, margin = 0, epsilon = 0 } = options
   return new Tensor(native.contrastive(image.id, text.id, labels.id, scale.id, logScale, margin, epsilon))
+}
+
+export interface CrossEntropyOptions {
+  /** i32 [N]: the class of each row; or else `teacher` */
+  labels?: Tensor
+  /** f32 [N, C]: logits of a teacher, a constant to the gradient */
+  teacher?: Tensor
+  /** f32 scalar that multiplies logits and teacher, or with `logScale` its logarithm (CLIP's logit_scale); may train */
+  scale?: Tensor
+  logScale?: boolean
+  /** of labels: targets (1 − ε)·onehot + ε/C (Szegedy et al. 2016). Default 0 */
+  smoothing?: number
+  /** T divides logits and teacher, and T² multiplies the loss (Hinton et al. 2015). Default 1 */
+  temperature?: number
+}
+
+/**
+ * Mean cross entropy of logits [N, C], f32, against labels or the softmax of a teacher: T² · CE(target, softmax(s · logits/T)).
+ * Scalar. Logits of features are `linear(image, text, { dtype: 'f32' })`.
+ * @throws E_SHAPE, E_DTYPE, E_ARGUMENT; E_INDEX (at the next await) for a label that is no class
+ */
+export function crossEntropy(logits: Tensor, options: CrossEntropyOptions): Tensor {
+  const { labels, teacher, scale, logScale = false, smoothing = 0, temperature = 1 } = options
+  return new Tensor(
+    native.crossEntropy(logits.id, { labels: labels?.id, teacher: teacher?.id, scale: scale?.id, logScale, smoothing, temperature }),
+  )
 }
 
 /** factor · Σ x, a scalar. */

@@ -1,5 +1,5 @@
 // The seam: a model is a pure function of (weights, injection). What a method adds, it adds at the points named here.
-import type { LowRank, Rows } from '../ops.js'
+import type { ExtraKeyValues, LowRank, Rows } from '../ops.js'
 import type { Parameter, Tensor } from '../tensor.js'
 
 export type Tower = 'vision' | 'text'
@@ -34,6 +34,8 @@ export type LinearName = 'q' | 'k' | 'v' | 'out' | 'fc1' | 'fc2'
 /** What is added in one block. An absent entry costs nothing. */
 export interface LayerInjection {
   readonly linears?: { readonly [name in LinearName]?: LinearDelta }
+  /** slots beside the tokens' keys and values, for every query (DIKI, prefix tuning) */
+  readonly keyValues?: ExtraKeyValues
   readonly afterAttention?: SerialMap
   readonly afterFeedForward?: SerialMap
 }

@@ -55,9 +55,12 @@ function attend(x: Tensor, kept: Tensor, block: Block, injection?: LayerInjectio
     const normed = norm(from, weights.norm1, options.eps, options.dtype)
     return linearLayer(normed, linear, options.dtype, deltaOptions(names, width, normed, of, injection))
   }
-  if (!pooled) return attention(project(x, rows, ['q', 'k', 'v'], weights.qkv), rows, options)
+  const { heads, causal } = options
+  const extra = injection?.keyValues
+  if (!pooled) return attention(project(x, rows, ['q', 'k', 'v'], weights.qkv), rows, { heads, causal, extra })
   const q = project(kept, pooled.rows, ['q'], part(weights.qkv, 0, width))
-  return pooledAttention(q, project(x, rows, ['k', 'v'], part(weights.qkv, width, 2 * width)), rows, pooled.index, options)
+  const kv = project(x, rows, ['k', 'v'], part(weights.qkv, width, 2 * width))
+  return pooledAttention(q, kv, rows, pooled.index, { heads, causal, extra })
 }
 
 /** Some of the outputs of a linear. */

@@ -1,13 +1,11 @@
 // AdamW (Loshchilov & Hutter 2019) with decoupled decay, clipping by the global norm and a running average of the
 // parameters, all in one pass of the native core.
 import { CambiumError } from '../errors.js'
-import { type AdamWEntry, native } from '../native.js'
+import { type AdamWEntry, native, type SgdEntry } from '../native.js'
 import { Parameter, Tensor } from '../tensor.js'
 
-export interface AdamWOptions {
-  beta1?: number
-  beta2?: number
-  eps?: number
+/** What every optimizer has. */
+export interface SharedOptions {
   weightDecay?: number
   /** where decay applies (default: tensors with two or more dimensions) */
   decays?: (parameter: Parameter) => boolean
@@ -15,6 +13,22 @@ export interface AdamWOptions {
   clipNorm?: number
   /** keep a running average of each parameter */
   average?: boolean
+  /** adds pull·Σ‖θ − anchor‖² to the loss, without a tensor of its size (ZSCL, Zheng et al. 2023). Tensors by parameter name */
+  anchor?: { readonly tensors: ReadonlyMap<string, Tensor>; readonly pull: number }
+}
+
+export interface AdamWOptions extends SharedOptions {
+  beta1?: number
+  beta2?: number
+  eps?: number
+}
+
+/** The part of a parameter's entry that does not depend on the optimizer. */
+export function sharedEntry(parameter: Parameter, options: SharedOptions): Pick<SgdEntry, 'decay' | 'lrScale' | 'anchor' | 'pull'> {
+  const { weightDecay = 0, anchor } = options
+  const decays = options.decays ?? (({ shape }: Parameter) => shape.length >= 2)
+  const to = anchor?.tensors.get(parameter.name)
+  return { decay: decays(parameter) ? weightDecay : 0, lrScale: 1, anchor: to?.id, pull: to && anchor?.pull }
 }
 
 interface State {
@@ -33,8 +47,7 @@ export class AdamW {
   private readonly settings: { beta1: number; beta2: number; eps: number; maxNorm: number }
 
   constructor(parameters: readonly Parameter[], options: AdamWOptions = {}) {
-    const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weightDecay = 0, clipNorm = 0, average = false } = options
-    const decays = options.decays ?? ((parameter: Parameter) => parameter.shape.length >= 2)
+    const { beta1 = 0.9, beta2 = 0.999, eps = 1e-8, clipNorm = 0, average = false } = options
     if (parameters.length === 0) throw new CambiumError('E_OPTION', 'adamw: expected at least one parameter, got none')
     this.settings = { beta1, beta2, eps, maxNorm: clipNorm }
     this.states = parameters.map((parameter) => {
@@ -48,8 +61,7 @@ export class AdamW {
       m: m.id,
       v: v.id,
       average: mean?.id ?? 0,
-      decay: decays(parameter) ? weightDecay : 0,
-      lrScale: 1,
+      ...sharedEntry(parameter, options),
     }))
   }
 

@@ -1,8 +1,8 @@
 // What a trainer asks of an optimizer, and which there are.
-
 import { CambiumError } from '../errors.js'
 import type { Parameter, Tensor } from '../tensor.js'
-import { AdamW, type AdamWOptions } from './adamw.js'
+import { AdamW, type SharedOptions } from './adamw.js'
+import { Sgd } from './sgd.js'
 
 export interface Optimizer {
   /** updates done so far; set when a run is resumed */
@@ -20,16 +20,16 @@ export interface OptimizerOptions {
   readonly name: 'adamw' | 'sgd'
   /** of SGD. Default 0 */
   readonly momentum?: number
-  /** adds pull·Σ‖θ − anchor‖² to the loss (of AdamW): ZSCL's ℓ2 term. Tensors by parameter name. */
-  readonly anchor?: { readonly tensors: ReadonlyMap<string, Tensor>; readonly pull: number }
+  readonly anchor?: SharedOptions['anchor']
 }
 
 /** @throws E_OPTION without parameters, or for an option that the optimizer has not */
 export function createOptimizer(
   parameters: readonly Parameter[],
-  options: OptimizerOptions = { name: 'adamw' },
-  shared: AdamWOptions,
+  { name, momentum, anchor }: OptimizerOptions = { name: 'adamw' },
+  shared: SharedOptions,
 ): Optimizer {
-  if (options.name === 'sgd') throw new CambiumError('E_OPTION', 'optimizer: expected adamw, got sgd')
-  return new AdamW(parameters, shared)
+  if (name === 'sgd') return new Sgd(parameters, { ...shared, momentum, anchor })
+  if (momentum !== undefined) throw new CambiumError('E_OPTION', `optimizer: expected momentum beside sgd, got ${momentum} beside adamw`)
+  return new AdamW(parameters, { ...shared, anchor })
 }

@@ -91,6 +91,26 @@ struct From<LowRankOptions> {
     return {tensor("a"), tensor("b"), tensor("scale"), tensor("bias"), tensor("x"), From<int64_t>::get(e, object.Get("column"))};
   }
 };
+template <>
+struct From<BranchOptions> {  // undefined: no branch
+  static BranchOptions get(Environment& e, const Napi::Value& value) {
+    if (value.IsUndefined()) return {};
+    if (!value.IsObject()) fail("E_ARGUMENT", "attention: expected extra keys and values as an object, got something else");
+    const auto object = value.As<Napi::Object>();
+    const auto tensor = [&](const char* name) { return From<Tensor>::get(e, object.Get(name)); };
+    return {tensor("keys"), tensor("values"), tensor("index"), tensor("weight"), From<bool>::get(e, object.Get("joint"))};
+  }
+};
+template <>
+struct From<CrossEntropyOptions> {
+  static CrossEntropyOptions get(Environment& e, const Napi::Value& value) {
+    if (!value.IsObject()) fail("E_ARGUMENT", "cross_entropy: expected an options object, got something else");
+    const auto object = value.As<Napi::Object>();
+    const auto tensor = [&](const char* name) { return From<Tensor>::get(e, object.Get(name)); };
+    return {tensor("labels"), tensor("teacher"), tensor("scale"), From<bool>::get(e, object.Get("logScale")), From<double>::get(e, object.Get("smoothing")),
+            From<double>::get(e, object.Get("temperature"))};
+  }
+};
 template <class T>
 struct From<std::vector<T>> {
   static std::vector<T> get(Environment& e, const Napi::Value& value) {

@@ -39,6 +39,7 @@ void bind_ops(Napi::Env env, Napi::Object& exports) {
   op<scale_rows>(env, exports, "scaleRows");
   op<l2_normalize>(env, exports, "l2Normalize");
   op<contrastive>(env, exports, "contrastive");
+  op<cross_entropy>(env, exports, "crossEntropy");
   op<sum>(env, exports, "sum");
   op<add>(env, exports, "add");
   op<multiply>(env, exports, "multiply");

@@ -173,6 +173,22 @@ Napi::Value recompute(Environment& e, const Info& info) {
   return out;
 }
 
+// step(entries, schedule) of an optimizer, whose arguments these are.
+template <class F>
+Napi::Value update(Environment& e, const Info& info, const char* optimizer, const F& step) {
+  e.session().handles().require_scope(optimizer);
+  const auto array = info[0].As<Napi::Array>();
+  std::vector<OptimizerEntry> entries;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const auto entry = array.Get(i).As<Napi::Object>();
+    const auto optional = [&](const char* key) { return From<Tensor>::get(e, entry.Get(key)); };
+    const auto number = [&](const char* key) { return From<double>::get(e, entry.Get(key)); };
+    entries.push_back({tensor(e, entry.Get("parameter")), optional("m"), optional("v"), optional("average"), optional("anchor"), number("decay"),
+                       number("lrScale"), optional("anchor") ? number("pull") : 0});
+  }
+  return to_js(info.Env(), e.session().handles().add(step(entries, tensor(e, info[1])), true));
+}
+
 void bind_tape(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "enterScope", [](Environment& e, const Info& info) {
     e.session().handles().enter();
@@ -203,20 +219,19 @@ void bind_tape(Napi::Env env, Napi::Object& exports) {
     return undefined(info);
   });
   bind(env, exports, "recompute", recompute);
-  // (groups: [{parameter, m, v, average, decay, lrScale}], schedule, {beta1, beta2, eps, maxNorm}) -> ‖gradient‖²
+  // (entries: [{parameter, m, v, average, anchor, decay, lrScale, pull}], schedule, {beta1, beta2, eps, maxNorm}) -> ‖gradient‖²
   bind(env, exports, "adamw", [](Environment& e, const Info& info) -> Napi::Value {
-    e.session().handles().require_scope("adamw");
-    const auto array = info[0].As<Napi::Array>();
-    std::vector<AdamWGroup> groups;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      const auto g = array.Get(i).As<Napi::Object>();
-      groups.push_back({tensor(e, g.Get("parameter")), tensor(e, g.Get("m")), tensor(e, g.Get("v")), From<Tensor>::get(e, g.Get("average")),
-                        From<double>::get(e, g.Get("decay")), From<double>::get(e, g.Get("lrScale"))});
-    }
-    const auto o = info[2].As<Napi::Object>();
-    const auto number = [&](const char* key) { return From<double>::get(e, o.Get(key)); };
-    Tensor norm2 = adamw(e.session(), groups, tensor(e, info[1]), {number("beta1"), number("beta2"), number("eps"), number("maxNorm")});
-    return to_js(info.Env(), e.session().handles().add(norm2, true));
+    const auto number = [&](const char* key) { return From<double>::get(e, info[2].As<Napi::Object>().Get(key)); };
+    return update(e, info, "adamw", [&](const auto& entries, const Tensor& schedule) {
+      return adamw(e.session(), entries, schedule, {number("beta1"), number("beta2"), number("eps"), number("maxNorm")});
+    });
+  });
+  // the same with {momentum, maxNorm}; no v
+  bind(env, exports, "sgd", [](Environment& e, const Info& info) -> Napi::Value {
+    const auto number = [&](const char* key) { return From<double>::get(e, info[2].As<Napi::Object>().Get(key)); };
+    return update(e, info, "sgd", [&](const auto& entries, const Tensor& schedule) {
+      return sgd(e.session(), entries, schedule, {number("momentum"), number("maxNorm")});
+    });
   });
 }
 

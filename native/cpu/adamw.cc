@@ -1,36 +1,10 @@
 // squared_norm and adamw: one pass over every parameter, cut into blocks of elements that never span two parameters.
 // Gradients of the f32 masters are read once: clip, decay, moments, step, average and zeroing happen together.
-#include "cpu/elementwise.h"
-#include "cpu/kernels.h"
+#include "cpu/optimizer.h"
 
 namespace cambium {
 namespace CAMBIUM_LEVEL {
 namespace {
-
-// first[p] is the number of blocks of all parameters before p; [parameters + 1] entries in scratch memory.
-int64_t* first_blocks(CbContext* context, int64_t parameters, const CbParameter* list) {
-  int64_t* first = static_cast<int64_t*>(context->scratch(context, size_t(parameters + 1) * sizeof(int64_t)));
-  if (first == nullptr) return nullptr;
-  first[0] = 0;
-  for (int64_t p = 0; p < parameters; ++p) first[p + 1] = first[p] + divide_up(list[p].count, kTaskElements);
-  return first;
-}
-
-// f(parameter, begin, end) for the elements of one block.
-template <class F>
-CAMBIUM_INLINE void in_block(const int64_t* first, int64_t parameters, const CbParameter* list, int64_t block,
-                             const F& f) {
-  int64_t low = 0, high = parameters - 1;  // the last p with first[p] <= block
-  while (low < high) {
-    const int64_t middle = (low + high + 1) / 2;
-    if (first[middle] <= block)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  const int64_t begin = (block - first[low]) * kTaskElements;
-  f(list[low], begin, smaller(list[low].count, begin + kTaskElements));
-}
 
 struct Step {
   vf clip, beta1, beta2, rest1, rest2, inverse_c2, eps, momentum, rest_momentum;
@@ -40,7 +14,8 @@ struct Step {
 void update(const CbParameter& p, int64_t begin, int64_t end, const Step& s) {
   const float lr = s.lr * p.lr_scale;
   const vf keep = set(1.f - lr * p.decay), rate = set(lr / s.c1);
-  const Input gradient(p.gradient, CB_F32), m_in(p.m, CB_F32), v_in(p.v, CB_F32), value_in(p.value, CB_F32);
+  const GradientInput gradient(p);
+  const Input m_in(p.m, CB_F32), v_in(p.v, CB_F32), value_in(p.value, CB_F32);
   const Output m_out(p.m, CB_F32), v_out(p.v, CB_F32), value_out(p.value, CB_F32);
   const Input average_in(p.average, CB_F32);
   const Output average_out(p.average, CB_F32);
@@ -71,7 +46,7 @@ int squared_norm(CbContext* context, const squared_norm_args* f) {
   parallel_for(blocks, [=](int64_t block) {
     in_block(first, c.parameters, c.list, block, [=](const CbParameter& p, int64_t begin, int64_t end) {
       vd total{};
-      const Input gradient(p.gradient, CB_F32);
+      const GradientInput gradient(p);
       for_lanes(begin, end, [&](int64_t i, int n) {
         const vf g = gradient.at(i, n);
         add_double(total, g, g);
@@ -89,13 +64,8 @@ int adamw(CbContext* context, const adamw_args* f) {
   const adamw_args c = *f;
   const int64_t* first = first_blocks(context, c.parameters, c.list);
   if (first == nullptr) return CB_OUT_OF_MEMORY;
-  float clip = 1;
-  if (c.norm2 != nullptr) {
-    const float ratio = c.max_norm / (__builtin_sqrtf(*c.norm2) + 1e-6f);
-    clip = ratio < 1 || ratio != ratio ? ratio : 1;
-  }
   Step s;
-  s.clip = set(clip);
+  s.clip = set(clip_factor(c.norm2, c.max_norm));
   s.beta1 = set(float(c.beta1));
   s.beta2 = set(float(c.beta2));
   s.rest1 = set(float(1.0 - c.beta1));

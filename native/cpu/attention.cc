@@ -26,7 +26,7 @@ AttentionShape shape_of(const attention_args& a) {
   return s;
 }
 
-int check_offsets(CbContext* context, const attention_args& a) {
+int check_indices(CbContext* context, const attention_args& a) {
   const auto wrong = [&](const char* expected, int32_t got, int64_t i) {
     if (context->message != nullptr) {
       snprintf(context->message, 255, "attention: expected offsets %s, got %d at %lld", expected, got, (long long)i);
@@ -40,6 +40,7 @@ int check_offsets(CbContext* context, const attention_args& a) {
     if (length > a.max_tokens) return wrong("with at most max_tokens between them", a.offsets[b + 1], b + 1);
   }
   if (a.offsets[a.batch] != a.m) return wrong("that end at the number of rows", a.offsets[a.batch], a.batch);
+  if (!branch_in_range(context, "attention index of extra keys", a.branch, a.batch)) return CB_INDEX;
   return CB_OK;
 }
 
@@ -49,7 +50,8 @@ int for_heads(const AttentionShape& s, const attention_args& a, const F& f) {
   int status = CB_OK;
   parallel_for(a.batch * s.heads, [&](int64_t task) {
     const int64_t sample = task / s.heads, index = task % s.heads;
-    const Head head{a.offsets[sample], a.offsets[sample + 1] - a.offsets[sample], index * s.width, index};
+    const Head head{a.offsets[sample], a.offsets[sample + 1] - a.offsets[sample], index * s.width, index, sample,
+                    branch_of(a.branch, sample, a.d), a.branch.joint != 0};
     if (head.n == 0) return;
     if (s.kernel->enter != nullptr) s.kernel->enter();
     if (!f(head)) __atomic_store_n(&status, int(CB_OUT_OF_MEMORY), __ATOMIC_RELAXED);
@@ -61,15 +63,23 @@ int for_heads(const AttentionShape& s, const attention_args& a, const F& f) {
 }  // namespace
 
 int attention_forward(CbContext* context, const attention_args* f) {
-  if (const int status = check_offsets(context, *f)) return status;
+  if (const int status = check_indices(context, *f)) return status;
   const AttentionShape s = shape_of(*f);
   return for_heads(s, *f, [&s, f](const Head& head) { return attention_forward_head(s, *f, head); });
 }
 
 int attention_backward(CbContext* context, const attention_grads* g) {
-  if (const int status = check_offsets(context, *g->f)) return status;
-  const AttentionShape s = shape_of(*g->f);
-  return for_heads(s, *g->f, [&s, g](const Head& head) { return attention_backward_head(s, *g, head); });
+  const attention_args& a = *g->f;
+  if (const int status = check_indices(context, a)) return status;
+  const AttentionShape s = shape_of(a);
+  BranchPartials partials;
+  if (!take_partials(context, a.branch, g->branch, a.batch, a.d, &partials)) return CB_OUT_OF_MEMORY;
+  const auto backward = [&](const Head& head) { return attention_backward_head(s, *g, partials, head); };
+  if (const int status = for_heads(s, a, backward)) return status;
+  const auto skip = [&a](int64_t b) { return a.offsets[b] == a.offsets[b + 1] || branch_of(a.branch, b, a.d).length == 0; };
+  sum_partials(a.branch, partials.keys, a.batch, a.d, g->branch.dkeys, g->branch.dkeys_accumulate, skip);
+  sum_partials(a.branch, partials.values, a.batch, a.d, g->branch.dvalues, g->branch.dvalues_accumulate, skip);
+  return CB_OK;
 }
 
 }  // namespace CAMBIUM_LEVEL

@@ -4,7 +4,7 @@
 // Products go through the micro-kernel of the level (gemm.h), on panels. Scores and their gradients are right operands
 // of the products that follow: f32 ones as they stand, bf16 ones as pairs of neighbouring rows, written as they arise.
 #pragma once
-#include "cpu/elementwise.h"
+#include "cpu/attention_branch.h"
 #include "cpu/gemm/pack_f32.h"
 #include "cpu/kernels.h"
 
@@ -24,14 +24,16 @@ struct AttentionShape {
   bool causal;
 };
 
-// One head of one sample: rows [row, row + n) of the packed tensors, columns from `column`.
+// One head of one sample: rows [row, row + n) of the packed tensors, columns from `column`; the slots of its branch.
 struct Head {
-  int64_t row, n, column, index;
+  int64_t row, n, column, index, sample;
+  SampleBranch branch;
+  bool joint;
 };
 
 // false: no memory for the panels.
 bool attention_forward_head(const AttentionShape& s, const attention_args& a, const Head& head);
-bool attention_backward_head(const AttentionShape& s, const attention_grads& g, const Head& head);
+bool attention_backward_head(const AttentionShape& s, const attention_grads& g, const BranchPartials& partials, const Head& head);
 
 // Cuts one allocation into aligned pieces; with a null base it only counts.
 struct Pieces {
@@ -70,16 +72,21 @@ inline void pack_right(const AttentionShape& s, MatrixView v, int64_t k, int64_t
   }
 }
 
-// out [tiles·mr][nr] = left panels (each over `panel_k`, of which [k0, k0 + k) count) · right, for so many columns.
-// k0: a multiple of k_unit.
+// out [tiles·mr][nr] = (or +=) left panels (each over `panel_k`, of which [k0, k0 + k) count) · right, for so many
+// columns. k0: a multiple of k_unit.
 inline void multiply_tiles(const AttentionShape& s, int64_t rows, int64_t panel_k, int64_t k0, int64_t k,
-                           const char* left, const void* right, float* out, int64_t columns) {
+                           const char* left, const void* right, float* out, int64_t columns, bool accumulate = false) {
   const size_t bytes = a_panel_bytes(*s.kernel, panel_k);
   const auto run = columns < s.nr ? s.kernel->run_half : s.kernel->run;
   left += k0 * s.mr * int64_t(element_size(s.kernel->type));
   for (int64_t row = 0; row < rows; row += s.mr, left += bytes, out += s.mr * s.nr) {
-    run(padded_k(*s.kernel, k), left, right, out, false);
+    run(padded_k(*s.kernel, k), left, right, out, accumulate);
   }
+}
+
+// Keys or values of a branch, [l, K] of one head.
+inline MatrixView slots_of(const AttentionShape& s, const float* keys_or_values, const Head& head) {
+  return {keys_or_values + head.column, Element::f32, s.d, 1};
 }
 
 // Columns of a tile that are computed when `wanted` are: all, or the first half.

@@ -4,8 +4,10 @@
 // P and dS arise as right operands over all queries, so that dV and dK of a block are finished at once; dS is packed as
 // left operand besides, for a few blocks, before dQ takes them. Nothing of size keys × queries is kept.
 //
+// Slots of a branch come first, as they change delta (attention_slots.h); their part of dQ comes last.
+//
 // Keys behind the last one and queries behind the last one have P = 0 and dS = 0: the products run over whole tiles.
-#include "cpu/attention.h"
+#include "cpu/attention_slots.h"
 
 namespace cambium {
 namespace CAMBIUM_LEVEL {
@@ -19,9 +21,10 @@ struct Room {
   char *p, *ds, *ds_left;                             // right operands of a block; left operand of a chunk
   float *scores, *dscores, *result, *dq;              // tiles; a [K, nr] result; sums of dQ
   float *lse, *delta, *ones, *scales;                 // by query; nr factors
+  SlotRoom slots;
 };
 
-size_t room_for(const AttentionShape& s, int64_t n, char* base, Room* r) {
+size_t room_for(const AttentionShape& s, int64_t n, int64_t slots, char* base, Room* r) {
   Pieces pieces{base, 0};
   const int64_t rows = divide_up(n, s.mr) * s.mr, chunk = smaller(kChunkBlocks, divide_up(n, s.nr)) * s.nr;
   r->queries = pieces.take<char>(left_bytes(s, n, s.width));
@@ -42,6 +45,7 @@ size_t room_for(const AttentionShape& s, int64_t n, char* base, Room* r) {
   r->delta = pieces.take<float>(rows * 4);
   r->ones = pieces.take<float>(s.nr * 4);
   r->scales = pieces.take<float>(s.nr * 4);
+  take_slots(s, n, slots, pieces, &r->slots);
   return pieces.used;
 }
 
@@ -157,21 +161,10 @@ void store_queries(const AttentionShape& s, const Head& head, const Room& room, 
   }
 }
 
+// dqkv of a head, from its packed queries and dY.
 template <bool PAIRS>
-bool backward(const AttentionShape& s, const attention_grads& g, const Head& head) {
-  Room room;
-  char* base = static_cast<char*>(thread_scratch(kAttentionScratch, room_for(s, head.n, nullptr, &room)));
-  if (base == nullptr) return false;
-  room_for(s, head.n, base, &room);
-  const MatrixView packed{g.f->qkv, s.type, 3 * s.d, 1}, dys{g.dy, s.type, s.d, 1};
-  const MatrixView q = view_at(packed, head.row, head.column), k = view_at(q, 0, s.d), v = view_at(k, 0, s.d);
-  const MatrixView dy = view_at(dys, head.row, head.column);
-  pack_left(s, q, head.n, s.width, room.queries);
-  pack_left(s, dy, head.n, s.width, room.dys);
-  pack_left(s, transposed(q), s.width, head.n, room.queries_across);
-  pack_left(s, transposed(dy), s.width, head.n, room.dys_across);
-  row_statistics(s, g, head, room);
-  const Output out(g.dqkv, g.f->type);
+void differentiate_keys(const AttentionShape& s, const Head& head, const Room& room, MatrixView k, Output out) {
+  const MatrixView v = view_at(k, 0, s.d);
   for (int64_t chunk = 0; chunk < head.n; chunk += kChunkBlocks * s.nr) {
     const int64_t chunk_keys = smaller(kChunkBlocks * s.nr, head.n - chunk);
     pack_right(s, view_at(k, chunk, 0), chunk_keys, s.width, room.keys_across);
@@ -185,17 +178,40 @@ bool backward(const AttentionShape& s, const attention_grads& g, const Head& hea
     }
     add_to_queries(s, head, chunk, chunk_keys, room);
   }
+  if (head.branch.length > 0) add_slots_to_queries(s, head, room.slots, room.dq);
   store_queries(s, head, room, out);
+}
+
+template <bool PAIRS>
+bool backward(const AttentionShape& s, const attention_grads& g, const BranchPartials& partials, const Head& head) {
+  Room room;
+  const int64_t slots = head.branch.length;
+  if (g.dqkv == nullptr && slots == 0) return true;
+  char* base = static_cast<char*>(thread_scratch(kAttentionScratch, room_for(s, head.n, slots, nullptr, &room)));
+  if (base == nullptr) return false;
+  room_for(s, head.n, slots, base, &room);
+  const MatrixView packed{g.f->qkv, s.type, 3 * s.d, 1}, dys{g.dy, s.type, s.d, 1};
+  const MatrixView q = view_at(packed, head.row, head.column), dy = view_at(dys, head.row, head.column);
+  pack_left(s, q, head.n, s.width, room.queries);
+  pack_left(s, dy, head.n, s.width, room.dys);
+  pack_left(s, transposed(q), s.width, head.n, room.queries_across);
+  pack_left(s, transposed(dy), s.width, head.n, room.dys_across);
+  row_statistics(s, g, head, room);
+  if (slots > 0) {
+    const QueryPanels panels{room.queries, room.dys, room.queries_across, room.dys_across, room.lse, room.delta};
+    differentiate_slots<PAIRS>(s, head, panels, room.slots, partials, room.result, room.ones, room.scales);
+  }
+  if (g.dqkv != nullptr) differentiate_keys<PAIRS>(s, head, room, view_at(q, 0, s.d), Output(g.dqkv, g.f->type));
   return true;
 }
 
 }  // namespace
 
-bool attention_backward_head(const AttentionShape& s, const attention_grads& g, const Head& head) {
+bool attention_backward_head(const AttentionShape& s, const attention_grads& g, const BranchPartials& partials, const Head& head) {
 #if defined(__AVX512BF16__)
-  if (s.kernel->pair_block != 0) return backward<true>(s, g, head);
+  if (s.kernel->pair_block != 0) return backward<true>(s, g, partials, head);
 #endif
-  return backward<false>(s, g, head);
+  return backward<false>(s, g, partials, head);
 }
 
 }  // namespace CAMBIUM_LEVEL

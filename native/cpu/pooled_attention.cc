@@ -4,7 +4,7 @@
 // once, in order, which memory bounds. Scores, weights and sums are f32, whatever the type of the tensors.
 #include <cstdio>
 
-#include "cpu/elementwise.h"
+#include "cpu/attention_branch.h"
 #include "cpu/kernels.h"
 
 namespace cambium {
@@ -36,63 +36,113 @@ void add_scaled(float* to, Input from, int64_t at, float factor, int64_t width) 
             [&](int64_t i, int n) { out.put(i, fma(set(factor), from.at(at + i, n), Input(to, CB_F32).at(i, n)), n); });
 }
 
-// p[j] = softmax over the keys that the query sees.
-void softmax_weights(const pooled_attention_args& a, const Head& h, float* p) {
-  const Input q(a.q, a.type), kv(a.kv, a.type);
-  const int64_t keys = h.seen - h.begin, width = width_of(a);
-  const float scale = float(1.0 / __builtin_sqrt(double(width)));
-  float top = -__builtin_inff();
-  for (int64_t j = 0; j < keys; ++j) {
-    p[j] = scale * dot(q, query_at(a, h), kv, key_at(a, h, h.begin + j), width);
-    top = p[j] > top ? p[j] : top;
-  }
+// Weights over what a query sees: its keys, then the slots of its branch, which have a softmax of their own or are part of
+// the one.
+struct Weights {
+  int64_t keys, slots;
+  SampleBranch branch;
+  bool joint;
+  float* p;
+};
+
+Weights weights_of(const pooled_attention_args& a, const Head& h, float* p) {
+  const SampleBranch branch = branch_of(a.branch, h.sample, a.d);
+  return {h.seen - h.begin, branch.length, branch, a.branch.joint != 0, p};
+}
+
+void softmax(float* p, int64_t count) {
+  float top = -__builtin_inff(), total = 0;
+  for (int64_t j = 0; j < count; ++j) top = p[j] > top ? p[j] : top;
   const Input scores(p, CB_F32);
   const Output weights(p, CB_F32);
-  for_lanes(0, keys, [&](int64_t j, int n) { weights.put(j, exp(scores.at(j, n) - top), n); });
-  float total = 0;
-  for (int64_t j = 0; j < keys; ++j) total += p[j];
-  for_lanes(0, keys, [&](int64_t j, int n) { weights.put(j, scores.at(j, n) / total, n); });
+  for_lanes(0, count, [&](int64_t j, int n) { weights.put(j, exp(scores.at(j, n) - top), n); });
+  for (int64_t j = 0; j < count; ++j) total += p[j];
+  for_lanes(0, count, [&](int64_t j, int n) { weights.put(j, scores.at(j, n) / total, n); });
+}
+
+void softmax_weights(const pooled_attention_args& a, const Head& h, const Weights& w) {
+  const Input q(a.q, a.type), kv(a.kv, a.type), extra(w.branch.keys, CB_F32);
+  const int64_t width = width_of(a), at = query_at(a, h);
+  const float scale = float(1.0 / __builtin_sqrt(double(width)));
+  for (int64_t j = 0; j < w.keys; ++j) w.p[j] = scale * dot(q, at, kv, key_at(a, h, h.begin + j), width);
+  for (int64_t j = 0; j < w.slots; ++j) w.p[w.keys + j] = scale * dot(q, at, extra, j * a.d + h.column, width);
+  softmax(w.p, w.joint ? w.keys + w.slots : w.keys);
+  if (!w.joint) softmax(w.p + w.keys, w.slots);
 }
 
 bool forward_head(const pooled_attention_args& a, const Head& h) {
-  const int64_t keys = h.seen - h.begin, width = width_of(a);
+  const int64_t width = width_of(a), keys = h.seen - h.begin + a.branch.length;
   float* p = static_cast<float*>(thread_scratch(kScratchSlot, size_t(keys + width) * sizeof(float)));
   if (p == nullptr) return false;
   float* y = p + keys;
-  softmax_weights(a, h, p);
+  const Weights w = weights_of(a, h, p);
+  softmax_weights(a, h, w);
   __builtin_memset(y, 0, size_t(width) * sizeof(float));
-  for (int64_t j = 0; j < keys; ++j) add_scaled(y, Input(a.kv, a.type), key_at(a, h, h.begin + j) + a.d, p[j], width);
+  for (int64_t j = 0; j < w.keys; ++j) add_scaled(y, Input(a.kv, a.type), key_at(a, h, h.begin + j) + a.d, p[j], width);
+  const Input values(w.branch.values, CB_F32);
+  for (int64_t j = 0; j < w.slots; ++j) {
+    add_scaled(y, values, j * a.d + h.column, w.branch.weight * p[w.keys + j], width);
+  }
   const Output out(a.y, a.type);
   for_lanes(0, width, [&](int64_t i, int n) { out.put(query_at(a, h) + i, Input(y, CB_F32).at(i, n), n); });
   return true;
 }
 
-// dP = dY Vᵀ;  dS = P ⊙ (dP − Σ P ⊙ dP) / √K;  dQ = dS K;  dK = dSᵀ Q;  dV = Pᵀ dY
-bool backward_head(const pooled_attention_grads& g, const Head& h) {
-  const pooled_attention_args& a = *g.f;
-  const int64_t keys = h.seen - h.begin, width = width_of(a);
-  float* p = static_cast<float*>(thread_scratch(kScratchSlot, size_t(2 * keys + width) * sizeof(float)));
-  if (p == nullptr) return false;
-  float *ds = p + keys, *dq = ds + keys;
-  softmax_weights(a, h, p);
-  const Input q(a.q, a.type), kv(a.kv, a.type), dy(g.dy, a.type);
-  const float scale = float(1.0 / __builtin_sqrt(double(width)));
+// dS = P ⊙ (dP − Σ P ⊙ dP) · scale, in dP's place.
+void softmax_gradient(const float* p, float* dp, int64_t count, float scale) {
+  if (count == 0) return;
   int64_t heaviest = 0;
-  for (int64_t j = 0; j < keys; ++j) {
-    ds[j] = dot(dy, query_at(a, h), kv, key_at(a, h, h.begin + j) + a.d, width);
+  for (int64_t j = 0; j < count; ++j) {
     if (p[j] > p[heaviest]) heaviest = j;
   }
   // dP counts from the heaviest key's: where that has nearly all the weight, the difference below loses nothing.
-  const float base = ds[heaviest];
+  const float base = dp[heaviest];
   float delta = 0;
-  for (int64_t j = 0; j < keys; ++j) {
-    ds[j] -= base;
-    delta += p[j] * ds[j];
+  for (int64_t j = 0; j < count; ++j) {
+    dp[j] -= base;
+    delta += p[j] * dp[j];
   }
-  for (int64_t j = 0; j < keys; ++j) ds[j] = p[j] * (ds[j] - delta) * scale;
+  for (int64_t j = 0; j < count; ++j) dp[j] = p[j] * (dp[j] - delta) * scale;
+}
+
+// dKr and dVr of the slots, in this sample's partial gradients.
+void differentiate_slots(const pooled_attention_grads& g, const Head& h, const Weights& w, const float* ds,
+                         const BranchPartials& partials) {
+  const pooled_attention_args& a = *g.f;
+  const auto put = [&](float* to, float factor, const void* from) {
+    if (to == nullptr) return;
+    const Output out(to, CB_F32);
+    for_lanes(0, width_of(a), [&](int64_t i, int n) { out.put(i, factor * Input(from, a.type).at(query_at(a, h) + i, n), n); });
+  };
+  for (int64_t j = 0; j < w.slots; ++j) {
+    const int64_t at = (h.sample * w.slots + j) * a.d + h.column;
+    put(partials.keys == nullptr ? nullptr : partials.keys + at, ds[j], a.q);
+    put(partials.values == nullptr ? nullptr : partials.values + at, w.branch.weight * w.p[w.keys + j], g.dy);
+  }
+}
+
+// dP = dY Vᵀ;  dS = P ⊙ (dP − Σ P ⊙ dP) / √K;  dQ = dS K;  dK = dSᵀ Q;  dV = Pᵀ dY
+bool backward_head(const pooled_attention_grads& g, const Head& h, const BranchPartials& partials) {
+  const pooled_attention_args& a = *g.f;
+  const int64_t width = width_of(a), keys = h.seen - h.begin, all = keys + a.branch.length;
+  float* p = static_cast<float*>(thread_scratch(kScratchSlot, size_t(2 * all + width) * sizeof(float)));
+  if (p == nullptr) return false;
+  float *ds = p + all, *dq = ds + all;
+  const Weights w = weights_of(a, h, p);
+  softmax_weights(a, h, w);
+  const Input q(a.q, a.type), kv(a.kv, a.type), dy(g.dy, a.type), k_r(w.branch.keys, CB_F32), v_r(w.branch.values, CB_F32);
+  const float scale = float(1.0 / __builtin_sqrt(double(width)));
+  for (int64_t j = 0; j < keys; ++j) ds[j] = dot(dy, query_at(a, h), kv, key_at(a, h, h.begin + j) + a.d, width);
+  for (int64_t j = 0; j < w.slots; ++j) {
+    ds[keys + j] = w.branch.weight * dot(dy, query_at(a, h), v_r, j * a.d + h.column, width);
+  }
+  softmax_gradient(p, ds, w.joint ? keys + w.slots : keys, scale);
+  if (!w.joint) softmax_gradient(p + keys, ds + keys, w.slots, scale);
+  differentiate_slots(g, h, w, ds + keys, partials);
   if (g.dq != nullptr) {
     __builtin_memset(dq, 0, size_t(width) * sizeof(float));
     for (int64_t j = 0; j < keys; ++j) add_scaled(dq, kv, key_at(a, h, h.begin + j), ds[j], width);
+    for (int64_t j = 0; j < w.slots; ++j) add_scaled(dq, k_r, j * a.d + h.column, ds[keys + j], width);
     const Output out(g.dq, a.type, g.dq_accumulate);
     for_lanes(0, width, [&](int64_t i, int n) { out.put(query_at(a, h) + i, Input(dq, CB_F32).at(i, n), n); });
   }
@@ -122,6 +172,7 @@ int check_rows(CbContext* context, const pooled_attention_args& a) {
     if (a.offsets[b + 1] < a.offsets[b]) return wrong("offsets that ascend", a.offsets[b + 1], b + 1);
     if (a.row[b] < a.offsets[b] || a.row[b] >= a.offsets[b + 1]) return wrong("a row of its sample", a.row[b], b);
   }
+  if (!branch_in_range(context, "pooled_attention index of extra keys", a.branch, a.batch)) return CB_INDEX;
   return CB_OK;
 }
 
@@ -145,8 +196,15 @@ int pooled_attention_forward(CbContext* context, const pooled_attention_args* f)
 }
 
 int pooled_attention_backward(CbContext* context, const pooled_attention_grads* g) {
-  if (const int status = check_rows(context, *g->f)) return status;
-  return for_heads(*g->f, [g](const Head& head) { return backward_head(*g, head); });
+  const pooled_attention_args& a = *g->f;
+  if (const int status = check_rows(context, a)) return status;
+  BranchPartials partials;
+  if (!take_partials(context, a.branch, g->branch, a.batch, a.d, &partials)) return CB_OUT_OF_MEMORY;
+  if (const int status = for_heads(a, [&](const Head& head) { return backward_head(*g, head, partials); })) return status;
+  const auto skip = [&a](int64_t b) { return branch_of(a.branch, b, a.d).length == 0; };
+  sum_partials(a.branch, partials.keys, a.batch, a.d, g->branch.dkeys, g->branch.dkeys_accumulate, skip);
+  sum_partials(a.branch, partials.values, a.batch, a.d, g->branch.dvalues, g->branch.dvalues_accumulate, skip);
+  return CB_OK;
 }
 
 }  // namespace CAMBIUM_LEVEL

@@ -92,6 +92,25 @@ typedef struct layer_norm_grads {
 // Ragged multi-head attention. qkv [M,3D] packed (q|k|v), sample b owns rows [offsets[b], offsets[b+1]).
 // y_h = softmax(q_h k_hᵀ / √K [+ causal mask]) v_h, D = H·K, K <= 128. lse [H,M] f32: log of the softmax's denominator
 // (scaled scores), saved for backward. max_tokens: an upper bound of a sample's length, known to the host.
+//
+// A branch adds l extra keys and values that every query of a sample sees, whatever `causal` says; sample b has those of
+// task index[b], K_r and V_r [l,D]:
+//   separate: y_h += weight[b] · softmax(q_h K_r,hᵀ / √K) V_r,h, a softmax of its own (residual attention). A weight
+//             of exactly 0 means that sample b has no branch: K_r and V_r are not read, and no gradient comes from it.
+//   joint:    y_h = softmax(q_h [K_r,h; k_h]ᵀ / √K) [V_r,h; v_h], one softmax over both (prefix tuning); lse is of both.
+// Zero V_r, and a weight of zero, give the bits of attention without a branch; so do the gradients of qkv (separate).
+typedef struct AttentionBranch {
+  int64_t tasks, length;       // T, l; length 0: there is no branch
+  const float *keys, *values;  // [T,l,D]
+  const int32_t* index;        // [B] in [0,T), else CB_INDEX; null: task 0 for every sample
+  const float* weight;         // [B]; null: 1. Of the separate softmax alone
+  int32_t joint;
+} AttentionBranch;
+// Sums over the samples of each task in order of b, zeros for a task that no sample has; null: not wanted.
+typedef struct AttentionBranchGrads {
+  float *dkeys, *dvalues;  // [T,l,D]
+  int32_t dkeys_accumulate, dvalues_accumulate;
+} AttentionBranchGrads;
 typedef struct attention_args {
   int64_t batch, m, d, heads, max_tokens;
   const void* qkv;
@@ -100,18 +119,20 @@ typedef struct attention_args {
   const int32_t* offsets;  // [batch + 1]; the kernel checks that they ascend from 0 to m
   void* y;
   float* lse;
+  AttentionBranch branch;
 } attention_args;
 typedef struct attention_grads {
   const attention_args* f;  // y holds the saved result
   const void* dy;
-  void* dqkv;  // [M,3D], overwritten
+  void* dqkv;  // [M,3D], overwritten; null where only the branch trains
+  AttentionBranchGrads branch;
 } attention_grads;
 
 // ---- pooled_attention -----------------------------------------------------------------------------------------------
 // Attention of one query row of each sample: q [B,D], kv [M,2D] packed (k|v), sample b owns rows [offsets[b],
 // offsets[b+1]) of kv and row[b] is the place of its query there. The row of attention's result that belongs to it:
 //   y_h[b] = softmax(q_h[b] k_hᵀ / √K) v_h over the sample's keys, with `causal` those up to row[b].  D = H·K
-// Nothing is saved: backward computes the softmax again.
+// Nothing is saved: backward computes the softmax again. A branch is attention's, of that one query.
 typedef struct pooled_attention_args {
   int64_t batch, m, d, heads;
   const void *q, *kv;
@@ -119,12 +140,14 @@ typedef struct pooled_attention_args {
   int32_t causal;
   const int32_t *offsets, *row;  // [batch + 1], ascending from 0 to m; [batch]: else CB_INDEX
   void* y;                       // [B,D]
+  AttentionBranch branch;
 } pooled_attention_args;
 typedef struct pooled_attention_grads {
   const pooled_attention_args* f;
   const void* dy;
   void *dq, *dkv;  // rows of dkv that no query saw are zeros
   int32_t dq_accumulate, dkv_accumulate;
+  AttentionBranchGrads branch;
 } pooled_attention_grads;
 
 // ---- patchify: pixels [B,C,S_h,S_w] f32 -> y [B·N, C·p·p] (c, row, column), N = (S_h/p)(S_w/p) -----------------------
@@ -243,6 +266,31 @@ typedef struct contrastive_grads {
   int32_t dimage_accumulate, dtext_accumulate, dscale_accumulate;
 } contrastive_grads;
 
+// ---- cross_entropy ----------------------------------------------------------------------------------------------------
+// z = s · logits / T,  s = *scale (f32, device; null: 1) or, when log_scale, exp(*scale);  T = temperature
+// loss = T² · 1/N Σ_i CE(target_i, softmax(z_i)),  CE = Σ_c target_ic (log Σ_j exp z_ij − z_ic)
+// target_i = (1−ε) · onehot(labels_i) + ε/C  (label smoothing, Szegedy et al. 2016), or softmax(s · teacher_i / T), a
+// constant to the gradient (distillation, Hinton et al. 2015). Exactly one of labels and teacher. N = 0: the loss is 0.
+// lse, teacher_lse [N]: log-sum-exp of z_i and of s · teacher_i / T, saved for backward. Sums over rows are f64, in order.
+typedef struct cross_entropy_args {
+  int64_t n, c;
+  const float* logits;    // [N,C]
+  const int32_t* labels;  // [N] in [0,C), else CB_INDEX
+  const float* teacher;   // [N,C]
+  const float* scale;
+  int32_t log_scale;
+  float smoothing, temperature;
+  float *lse, *teacher_lse;  // teacher_lse: null with labels
+  float* loss;               // [1]
+} cross_entropy_args;
+// dz = dy · T² / N · (softmax(z) − target);  dlogits = s/T · dz;  d*scale = Σ dz ⊙ logits / T · ds/d*scale
+typedef struct cross_entropy_grads {
+  const cross_entropy_args* f;
+  const float* dy;  // [1]
+  float *dlogits, *dscale;
+  int32_t dlogits_accumulate, dscale_accumulate;
+} cross_entropy_grads;
+
 // ---- sum: y[0] = factor · Σ x,  in f64, fixed order --------------------------------------------------------------------
 typedef struct sum_args {
   int64_t count;
@@ -353,15 +401,18 @@ typedef struct interpolate_args {
   void* y;
 } interpolate_args;
 
-// One parameter of the optimizer: f32 master, gradient and state, all [count].
+// One parameter of the optimizer: f32 master, gradient and state, all [count]. With an anchor its gradient counts as
+// gradient + 2·pull·(value − anchor), of which the loss is pull·Σ(value − anchor)²: everywhere below.
 typedef struct CbParameter {
   int64_t count;
   float* value;
   const float* gradient;
-  float *m, *v;
-  float* average;  // EMA of value, or null
-  float decay;     // decoupled weight decay of its group
-  float lr_scale;  // multiplies the learning rate of its group
+  float *m, *v;        // sgd: v null; m null without momentum
+  float* average;      // EMA of value, or null
+  float decay;         // weight decay of its group
+  float lr_scale;      // multiplies the learning rate of its group
+  const float* anchor;  // or null
+  float pull;
 } CbParameter;
 // squared_norm: y[0] = Σ over parameters of Σ gradient², f64 partial sums in fixed order, as f32
 typedef struct squared_norm_args {
@@ -380,6 +431,16 @@ typedef struct adamw_args {
   double beta1, beta2;  // as 1 − β2 in f32 would lose 1e-5 of it
   float eps, max_norm;
 } adamw_args;
+// SGD as in PyTorch (coupled decay, no dampening), with EMA in the same pass.
+//   g = gradient · min(1, max_norm / (√norm² + 1e-6)) + decay · value;  m = momentum · m + g (without m: g itself);
+//   value −= lr · m;  average = μ·average + (1−μ)·value
+// schedule: f32 [2] in device memory: lr, μ.  norm2: as of adamw.
+typedef struct sgd_args {
+  int64_t parameters;
+  const CbParameter* list;
+  const float *schedule, *norm2;
+  float momentum, max_norm;
+} sgd_args;
 
 #ifdef __cplusplus
 }

@@ -17,10 +17,10 @@ extern "C" {
 // name, has backward
 #define CAMBIUM_OPS(X)                                                                                                \
   X(linear) X(layer_norm) X(attention) X(pooled_attention) X(patchify) X(class_tokens) X(token_embed) X(gather_rows) X(scale_rows)         \
-  X(l2_normalize) X(contrastive) X(sum) X(add) X(multiply) X(scale) X(dropout)
-#define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(interpolate) X(low_rank_norm)
+  X(l2_normalize) X(contrastive) X(cross_entropy) X(sum) X(add) X(multiply) X(scale) X(dropout)
+#define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(sgd) X(interpolate) X(low_rank_norm)
 
-enum { CB_ABI_VERSION = 1 };
+enum { CB_ABI_VERSION = 2 };
 
 typedef struct Backend {
   uint32_t version, size;  // CB_ABI_VERSION, sizeof(Backend)

@@ -20,9 +20,14 @@ struct LinearOptions {
 };
 Tensor linear(Session&, const Tensor& x, const Tensor& w, const LinearOptions&);
 Tensor layer_norm(Session&, const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, DType out);
-Tensor attention(Session&, const Tensor& qkv, const Tensor& offsets, int64_t heads, int64_t max_tokens, bool causal);
+struct BranchOptions {  // extra keys and values [T,l,D]; none: no branch
+  Tensor keys, values, index, weight;
+  bool joint = false;
+};
+Tensor attention(Session&, const Tensor& qkv, const Tensor& offsets, int64_t heads, int64_t max_tokens, bool causal, const BranchOptions&);
 // causal: keys up to the sample's row
-Tensor pooled_attention(Session&, const Tensor& q, const Tensor& kv, const Tensor& offsets, const Tensor& row, int64_t heads, bool causal);
+Tensor pooled_attention(Session&, const Tensor& q, const Tensor& kv, const Tensor& offsets, const Tensor& row, int64_t heads, bool causal,
+                        const BranchOptions&);
 Tensor patchify(Session&, const Tensor& pixels, int64_t patch, DType out);
 Tensor class_tokens(Session&, const Tensor& x, const Tensor& cls, const Tensor& position, int64_t batch);
 Tensor token_embed(Session&, const Tensor& ids, const Tensor& positions, const Tensor& table, const Tensor& position);
@@ -31,6 +36,12 @@ Tensor scale_rows(Session&, const Tensor& x, const Tensor& factor, int64_t repea
 Tensor l2_normalize(Session&, const Tensor& x);
 Tensor contrastive(Session&, const Tensor& image, const Tensor& text, const Tensor& labels, const Tensor& scale, bool log_scale, double margin,
                    double epsilon);
+struct CrossEntropyOptions {
+  Tensor labels, teacher, scale;  // one of the first two; scale may be null
+  bool log_scale = false;
+  double smoothing = 0, temperature = 1;
+};
+Tensor cross_entropy(Session&, const Tensor& logits, const CrossEntropyOptions&);
 Tensor sum(Session&, const Tensor& x, double factor);
 Tensor add(Session&, const Tensor& a, const Tensor& b, DType out);
 Tensor multiply(Session&, const Tensor& a, const Tensor& b, DType out);
@@ -48,16 +59,21 @@ Tensor low_rank_norm(Session&, const Tensor& w, const Tensor& a, const Tensor& b
 Tensor interpolate(Session&, const Tensor& a, const Tensor& b, double t, DType out);
 void copy_into(Session&, const Tensor& from, const Tensor& to);
 
-struct AdamWGroup {
-  Tensor parameter, m, v, average;  // average may be null
-  double decay = 0, lr_scale = 1;
+struct OptimizerEntry {
+  Tensor parameter, m, v, average, anchor;  // average and anchor may be null; in sgd also v, and m without momentum
+  double decay = 0, lr_scale = 1, pull = 0;
 };
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_norm = 0;  // max_norm 0: no clipping
 };
 // schedule: f32 [4] lr, 1 − β1^t, 1 − β2^t, EMA momentum. Returns ‖gradient‖² [1]. Parameters without a gradient take
 // part with a zero one. Gradients are dropped.
-Tensor adamw(Session&, const std::vector<AdamWGroup>& groups, const Tensor& schedule, const AdamWOptions&);
+Tensor adamw(Session&, const std::vector<OptimizerEntry>& entries, const Tensor& schedule, const AdamWOptions&);
+struct SgdOptions {
+  double momentum = 0, max_norm = 0;
+};
+// The same; schedule: f32 [2] lr, EMA momentum.
+Tensor sgd(Session&, const std::vector<OptimizerEntry>& entries, const Tensor& schedule, const SgdOptions&);
 
 // Checks shared by ops. `op` leads every message.
 void expect_type(const char* op, const char* name, const Tensor& t, DType type);

@@ -119,11 +119,51 @@ function logSumExp(t: ScalarTape, z: Values): Scalar {
   return t.affine(t.log(t.sum(z.map((v) => t.exp(t.affine(v, 1, -top))))), 1, top)
 }
 
-export function attention(
-  t: ScalarTape,
-  qkv: Values,
-  o: { heads: number; width: number; offsets: readonly number[]; causal: boolean },
-): Scalar[] {
+/** Extra keys and values [T, l, D]; of each sample the task, and the weight of its slots. */
+export interface BranchReference {
+  keys: Values
+  values: Values
+  length: number
+  index?: readonly number[]
+  weight?: Values
+  joint: boolean
+}
+
+export interface AttentionReference {
+  heads: number
+  width: number
+  offsets: readonly number[]
+  causal: boolean
+  branch?: BranchReference
+}
+
+/** softmax(q keysᵀ / √K) values of one head, of several values a key. */
+function attend(t: ScalarTape, q: Values, keys: readonly Values[], values: readonly Values[]): Scalar[] {
+  const z = keys.map((k) => t.affine(t.dot(q, k), 1 / Math.sqrt(q.length)))
+  const lse = t.affine(logSumExp(t, z), -1)
+  const p = z.map((v) => t.exp(t.add(v, lse)))
+  return q.map((_, k) =>
+    t.dot(
+      p,
+      values.map((v) => v[k]),
+    ),
+  )
+}
+
+/** The slots of one sample and head: rows of keys and of values. */
+function slotsOf(o: AttentionReference, b: number, head: number): { keys: Values[]; values: Values[] } {
+  if (!o.branch) return { keys: [], values: [] }
+  const { keys, values, length, index } = o.branch
+  const d = o.heads * o.width
+  const part = (x: Values, slot: number): Values => {
+    const start = ((index?.[b] ?? 0) * length + slot) * d + head * o.width
+    return x.slice(start, start + o.width)
+  }
+  const slots = Array.from({ length }, (_, slot) => slot)
+  return { keys: slots.map((slot) => part(keys, slot)), values: slots.map((slot) => part(values, slot)) }
+}
+
+export function attention(t: ScalarTape, qkv: Values, o: AttentionReference): Scalar[] {
   const d = o.heads * o.width
   const part = (i: number, which: number, head: number): Values => {
     const start = (3 * i + which) * d + head * o.width
@@ -136,17 +176,19 @@ export function attention(
     for (let head = 0; head < o.heads; ++head) {
       const keys = Array.from({ length: end - first }, (_, j) => part(first + j, 1, head))
       const values = Array.from({ length: end - first }, (_, j) => part(first + j, 2, head))
+      const slots = slotsOf(o, b, head)
       for (let i = first; i < end; ++i) {
         const q = part(i, 0, head)
         const seen = o.causal ? i - first + 1 : end - first
-        const z = keys.slice(0, seen).map((k) => t.affine(t.dot(q, k), 1 / Math.sqrt(o.width)))
-        const lse = t.affine(logSumExp(t, z), -1)
-        const p = z.map((v) => t.exp(t.add(v, lse)))
-        for (let k = 0; k < o.width; ++k)
-          y[i * d + head * o.width + k] = t.dot(
-            p,
-            values.slice(0, seen).map((v) => v[k]),
-          )
+        const joined = o.branch?.joint ? slots : { keys: [], values: [] }
+        let row = attend(t, q, [...joined.keys, ...keys.slice(0, seen)], [...joined.values, ...values.slice(0, seen)])
+        if (o.branch && !o.branch.joint) {
+          const weight = o.branch.weight ? t.valueOf(o.branch.weight[b]) : 1 // no gradient to it
+          row = attend(t, q, slots.keys, slots.values).map((v, k) => t.add(row[k], t.affine(v, weight)))
+        }
+        row.forEach((v, k) => {
+          y[i * d + head * o.width + k] = v
+        })
       }
     }
   }
@@ -158,16 +200,16 @@ export function pooledAttention(
   t: ScalarTape,
   q: Values,
   kv: Values,
-  o: { heads: number; width: number; offsets: readonly number[]; causal: boolean; rows: readonly number[] },
+  { rows, ...o }: AttentionReference & { rows: readonly number[] },
 ): Scalar[] {
   const d = o.heads * o.width
   const qkv = Array.from({ length: kv.length / (2 * d) }, (_, i) => {
-    const b = o.rows.indexOf(i)
+    const b = rows.indexOf(i)
     const query = b < 0 ? Array.from({ length: d }, () => t.constant(0)) : row(q, d, b)
     return [...query, ...row(kv, 2 * d, i)]
   })
   const y = attention(t, qkv.flat(), o)
-  return o.rows.flatMap((i) => row(y, d, i))
+  return rows.flatMap((i) => row(y, d, i))
 }
 
 export function patchify(pixels: Values, shape: readonly number[], patch: number): Scalar[] {
@@ -255,4 +297,31 @@ export function contrastive(t: ScalarTape, image: Values, text: Values, o: Contr
     scores.map((score, j) => t.affine(t.sum([rows[i], columns[j], t.affine(score, -2)]), target(i, j))),
   )
   return t.affine(t.sum(terms), 0.5 / n)
+}
+
+export interface CrossEntropyReference {
+  classes: number
+  labels?: readonly number[]
+  teacher?: Values
+  scale?: Scalar
+  logScale: boolean
+  smoothing: number
+  temperature: number
+}
+
+export function crossEntropy(t: ScalarTape, logits: Values, o: CrossEntropyReference): Scalar {
+  const one = o.scale ?? t.constant(1)
+  const s = o.logScale ? t.exp(one) : one
+  const n = logits.length / o.classes
+  const terms = Array.from({ length: n }, (_, i) => {
+    const z = row(logits, o.classes, i).map((v) => t.affine(t.multiply(v, s), 1 / o.temperature))
+    const lse = logSumExp(t, z)
+    const teacher = o.teacher && row(o.teacher, o.classes, i).map((v) => (t.valueOf(v) * t.valueOf(s)) / o.temperature)
+    const top = teacher ? Math.max(...teacher) : 0
+    const total = teacher?.reduce((sum, v) => sum + Math.exp(v - top), 0) ?? 1
+    const target = (c: number) =>
+      teacher ? Math.exp(teacher[c] - top) / total : (o.labels?.[i] === c ? 1 - o.smoothing : 0) + o.smoothing / o.classes
+    return t.sum(z.map((v, c) => t.affine(t.add(lse, t.affine(v, -1)), target(c)))) // a constant to the gradient
+  })
+  return t.affine(t.sum(terms), o.temperature ** 2 / n)
 }
