@@ -20,6 +20,7 @@ class Environment {
     if (!session_) fail("E_CLOSED", "addon: expected an open environment, got one that is shutting down");
     return *session_;
   }
+  void replace_session(std::unique_ptr<Session> session) { session_ = std::move(session); }  // the old one has no tensors
   void close();  // stops the stream; called before the environment goes
 
   // A promise that settles when the stream gets here: with `value` on success, with the failure so far otherwise.

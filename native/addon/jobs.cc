@@ -37,16 +37,15 @@ Napi::Value read_tensor_into(Environment& e, const Info& info) {
          static_cast<unsigned long long>(request.count));
   e.session().touched(t);
   auto failure = std::make_shared<Failure>();
-  e.session().stream().enqueue("readTensorInto", [request, failure, to = t->data<char>() + static_cast<size_t>(at) * size_of(t->dtype), bytes = request.count * size_of(t->dtype),
-                                                  copy = e.session().backend().copy](CbContext* context) {
-    const bool host = context->stream == nullptr;
-    void* staging = host ? to : context->scratch(context, bytes);  // a device's memory is not the host's
-    if (!staging) return static_cast<int>(CB_OUT_OF_MEMORY);
-    const IoStatus status = read_tensor(request, staging);
+  e.session().stream().enqueue("readTensorInto", [&s = e.session(), request, failure, to = t->data<char>() + static_cast<size_t>(at) * size_of(t->dtype),
+                                                  bytes = request.count * size_of(t->dtype)](CbContext* context) {
+    const bool host = s.device() == nullptr;
+    std::unique_ptr<char[]> staging(host ? nullptr : new (std::nothrow) char[bytes]);  // a device's memory is not the host's
+    if (!host && !staging) return static_cast<int>(CB_OUT_OF_MEMORY);
+    const IoStatus status = read_tensor(request, host ? to : staging.get());
     if (!status.ok()) *failure = {status.code, status.message};
     if (host || !status.ok()) return static_cast<int>(CB_OK);
-    const copy_args args{static_cast<int64_t>(bytes), staging, to};
-    return copy(context, &args);
+    return s.send(context, to, staging.get(), bytes);
   });
   return e.settle(info.Env(), failure, [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }

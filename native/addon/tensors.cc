@@ -37,10 +37,7 @@ Napi::Value read(Environment& e, const Info& info) {
   Session& s = e.session();
   const Tensor t = tensor(e, info[0]);
   auto bytes = std::make_shared<std::string>(static_cast<size_t>(t->count()) * size_of(t->dtype), '\0');
-  s.stream().enqueue("read", [bytes, from = t->data(), copy = s.backend().copy](CbContext* context) {
-    const copy_args args{static_cast<int64_t>(bytes->size()), from, &(*bytes)[0]};
-    return copy(context, &args);
-  });
+  s.stream().enqueue("read", [&s, bytes, from = t->data()](CbContext* context) { return s.fetch(context, &(*bytes)[0], from, bytes->size()); });
   return e.settle(info.Env(), [bytes](Napi::Env env) -> Napi::Value {
     Napi::ArrayBuffer out = Napi::ArrayBuffer::New(env, bytes->size());
     std::memcpy(out.Data(), bytes->data(), bytes->size());
@@ -266,6 +263,10 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "backendInfo", [](Environment& e, const Info& info) -> Napi::Value {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("device", Napi::String::New(info.Env(), e.session().backend().name));
+    if (const CbDevice* device = e.session().device()) {
+      out.Set("name", Napi::String::New(info.Env(), device->name));
+      out.Set("products", Napi::String::New(info.Env(), device->products));
+    }
     out.Set("level", Napi::String::New(info.Env(), level_name(cpu_level())));
     Napi::Array levels = Napi::Array::New(info.Env());
     for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx})

@@ -14,7 +14,7 @@ constexpr size_t kAlign = 64;
 constexpr size_t kSegment = size_t{16} << 20;
 constexpr size_t kPage = size_t{2} << 20;
 
-void* take_host(size_t bytes) {
+void* take_host(void*, size_t bytes) {
   void* data = nullptr;
   if (posix_memalign(&data, kPage, bytes) != 0) return nullptr;
 #ifdef __linux__
@@ -22,16 +22,21 @@ void* take_host(size_t bytes) {
 #endif
   return data;
 }
-void give_host(void* data, size_t) { std::free(data); }
+void* take_scratch(void*, size_t bytes) {
+  void* data = nullptr;
+  return posix_memalign(&data, kAlign, bytes) == 0 ? data : nullptr;
+}
+void give_host(void*, void* data) { std::free(data); }
 
 size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 }  // namespace
 
-const SegmentSource kHostSegments{take_host, give_host};
+const SegmentSource kHostSegments{nullptr, take_host, give_host, nullptr};
+const SegmentSource kHostScratch{nullptr, take_scratch, give_host, nullptr};
 
 Memory::~Memory() {
-  for (auto& [data, bytes] : segments_) source_.give(data, bytes);
+  for (auto& [data, bytes] : segments_) source_.give(source_.owner, data);
 }
 
 void Memory::insert_free(char* at, size_t size, char* segment) {
@@ -44,7 +49,7 @@ char* Memory::take_segment(size_t bytes) {
   size_t size = bytes >= kSegment / 2 ? round_up(bytes, kPage) : kSegment;
   if (budget_ && reserved_ + size > budget_) size = round_up(bytes, kPage);
   if (budget_ && reserved_ + size > budget_) return nullptr;
-  char* data = static_cast<char*>(source_.take(size));
+  char* data = static_cast<char*>(source_.take(source_.owner, size));
   if (!data) return nullptr;
   segments_[data] = size;
   reserved_ += size;
@@ -60,7 +65,8 @@ void* Memory::allocate(size_t bytes, const char* what) {
       if (wait_for_stream) wait_for_stream();
       trim();
       if (!take_segment(size)) {
-        fail("E_OUT_OF_MEMORY", "%s: expected %zu free bytes, got %zu of %zu reserved (budget %zu)", what, size, reserved_ - live_, reserved_, budget_);
+        const std::string device = source_.free_now ? source_.free_now(source_.owner) : "";
+        fail("E_OUT_OF_MEMORY", "%s: expected %zu free bytes, got %zu of %zu reserved (budget %zu)%s", what, size, reserved_ - live_, reserved_, budget_, device.c_str());
       }
     }
     fit = free_.lower_bound({size, nullptr});
@@ -105,7 +111,7 @@ void Memory::trim() {
     if (block->second.free && block->second.size == it->second) {
       free_.erase({it->second, it->first});
       blocks_.erase(block);
-      source_.give(it->first, it->second);
+      source_.give(source_.owner, it->first);
       reserved_ -= it->second;
       it = segments_.erase(it);
     } else {

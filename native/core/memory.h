@@ -10,16 +10,19 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <string>
 #include <utility>
 
 namespace cambium {
 
-// Where segments come from: the system allocator on the CPU, cudaMalloc on a GPU.
+// Where segments come from: the system allocator, or a device's.
 struct SegmentSource {
-  void* (*take)(size_t bytes);
-  void (*give)(void* data, size_t bytes);
+  void* owner;
+  void* (*take)(void* owner, size_t bytes);
+  void (*give)(void* owner, void* data);
+  std::string (*free_now)(void* owner);  // what its device says of its memory, for errors; null: nothing to say
 };
-extern const SegmentSource kHostSegments;
+extern const SegmentSource kHostSegments, kHostScratch;
 
 struct MemoryUse {
   size_t live = 0;      // bytes of tensors alive
@@ -31,6 +34,7 @@ struct MemoryUse {
 class Memory {
  public:
   explicit Memory(const SegmentSource& source = kHostSegments) : source_(source) {}
+  const SegmentSource& source() const { return source_; }
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -54,7 +58,7 @@ class Memory {
   char* take_segment(size_t bytes);
   void insert_free(char* at, size_t size, char* segment);
 
-  const SegmentSource& source_;
+  const SegmentSource source_;
   std::map<char*, Block> blocks_;              // every block by address
   std::set<std::pair<size_t, char*>> free_;    // free ones by size
   std::map<char*, size_t> segments_;

@@ -4,8 +4,37 @@
 
 namespace cambium {
 
-Session::Session(const Backend* backend)
-    : backend_(backend), stream_(new Stream([this](size_t bytes) { memory_.scratch = bytes; })), tape_(*this) {
+namespace {
+
+SegmentSource segments_of(CbDevice* device) {
+  return {device, [](void* owner, size_t bytes) {
+            auto* d = static_cast<CbDevice*>(owner);
+            return d->allocate(d, bytes);
+          },
+          [](void* owner, void* data) {
+            auto* d = static_cast<CbDevice*>(owner);
+            d->release(d, data);
+          },
+          [](void* owner) -> std::string {
+            auto* d = static_cast<CbDevice*>(owner);
+            size_t free = 0, total = 0;
+            if (d->memory(d, &free, &total) != CB_OK) return "";
+            return "; " + std::string(d->name) + " has " + std::to_string(free) + " of " + std::to_string(total) + " free";
+          }};
+}
+
+}  // namespace
+
+Session::Session(const Backend* backend) : Session(nullptr, backend, kHostSegments) {}
+
+Session::Session(CbDevice* device) : Session(std::unique_ptr<CbDevice, Close>(device), device->backend, segments_of(device)) {}
+
+Session::Session(std::unique_ptr<CbDevice, Close> device, const Backend* backend, const SegmentSource& segments)
+    : device_(std::move(device)),
+      backend_(backend),
+      memory_(segments),
+      stream_(new Stream(device_.get(), device_ ? segments : kHostScratch, [this](size_t bytes) { memory_.scratch = bytes; })),
+      tape_(*this) {
   memory_.wait_for_stream = [this] {
     // A failure met here belongs to whoever waits next.
     stream_->drain();
@@ -23,7 +52,7 @@ void Session::told(const Failure& failure) {
   if (failure.number <= told_) return;  // several may wait for the same
   told_ = failure.number;
   drop_gradients();
-  stream_->always([stream = stream_.get(), number = failure.number](const Failure&) { stream->clear_failure(number); });
+  stream_->forget(failure.number);
 }
 
 Tensor Session::empty(const Shape& shape, DType type, const char* what) {
@@ -75,10 +104,19 @@ void Session::write(const Tensor& t, const void* host, size_t bytes) {
   if (bytes != expected) fail("E_SHAPE", "write: expected %zu bytes for %s %s, got %zu", expected, name_of(t->dtype), t->shape.text().c_str(), bytes);
   touched(t);
   auto held = std::make_shared<std::string>(static_cast<const char*>(host), bytes);
-  stream_->enqueue("write", [held, to = t->data(), bytes, copy = backend_->copy](CbContext* context) {
-    const copy_args args{static_cast<int64_t>(bytes), held->data(), to};
-    return copy(context, &args);
-  });
+  stream_->enqueue("write", [this, held, to = t->data(), bytes](CbContext* context) { return send(context, to, held->data(), bytes); });
+}
+
+int Session::send(CbContext* context, void* to, const void* from, size_t bytes) {
+  if (device_) return context->upload(context, to, from, bytes);
+  const copy_args args{static_cast<int64_t>(bytes), from, to};
+  return backend_->copy(context, &args);
+}
+
+int Session::fetch(CbContext* context, void* to, const void* from, size_t bytes) {
+  if (device_) return device_->download(device_.get(), to, from, bytes);
+  const copy_args args{static_cast<int64_t>(bytes), from, to};
+  return backend_->copy(context, &args);
 }
 
 void Session::zero(const Tensor& t) {

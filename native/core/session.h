@@ -7,18 +7,20 @@
 #include "core/handles.h"
 #include "core/tape.h"
 #include "core/tensor.h"
-#include "ops/backend.h"
+#include "ops/device.h"
 
 namespace cambium {
 
 class Session {
  public:
-  explicit Session(const Backend* backend);
+  explicit Session(const Backend* backend);      // the CPU
+  explicit Session(CbDevice* device);            // another device; the session closes it
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   const Backend& backend() const { return *backend_; }
+  CbDevice* device() { return device_.get(); }  // null: the CPU
   Memory& memory() { return memory_; }
   Stream& stream() { return *stream_; }
   Tape& tape() { return tape_; }
@@ -29,6 +31,10 @@ class Session {
   Tensor view(const Tensor& t, const Shape& shape);             // same storage, another shape, no gradient
   Tensor slice(const Tensor& t, int64_t first, int64_t count);  // the same for [first, first + count) of the first dimension
   void write(const Tensor& t, const void* host, size_t bytes);  // copies the host's bytes at the call
+  // Inside a task: from memory of the host to the device, and back. What is fetched has come when the stream gets to an `always`
+  // that was queued later.
+  int send(CbContext* context, void* to, const void* from, size_t bytes);
+  int fetch(CbContext* context, void* to, const void* from, size_t bytes);
   void zero(const Tensor& t);
   void cast_into(const Tensor& from, const Tensor& to, bool accumulate);
   void touched(const Tensor& t) { ++t->storage->version; }  // an in-place write has been queued
@@ -59,6 +65,12 @@ class Session {
   }
 
  private:
+  struct Close {
+    void operator()(CbDevice* device) const { device->close(device); }
+  };
+  Session(std::unique_ptr<CbDevice, Close> device, const Backend* backend, const SegmentSource& segments);
+
+  std::unique_ptr<CbDevice, Close> device_;  // goes last
   const Backend* backend_;
   Memory memory_;
   std::unique_ptr<Stream> stream_;

@@ -6,8 +6,11 @@
 namespace cambium {
 namespace {
 
+constexpr size_t kMostPending = 16;  // marks on the device that nobody has looked at
+
 struct Context : CbContext {
   std::function<void*(size_t)> get;
+  CbDevice* device = nullptr;
   char text[256] = {};
 };
 
@@ -20,9 +23,17 @@ const char* code_of(int status) {
   }
 }
 
+std::string text_of(const CbFault& fault) {
+  char text[256];
+  std::snprintf(text, sizeof text, "%.63s: expected values in [%lld, %lld), got %d at %lld", fault.what, static_cast<long long>(fault.low),
+                static_cast<long long>(fault.high), fault.got, static_cast<long long>(fault.at));
+  return text;
+}
+
 }  // namespace
 
-Stream::Stream(std::function<void(size_t)> grew) : grew_(std::move(grew)), thread_([this] { loop(); }) {}
+Stream::Stream(CbDevice* device, const SegmentSource& memory, std::function<void(size_t)> grew)
+    : device_(device), memory_(memory), grew_(std::move(grew)), thread_([this] { loop(); }) {}
 
 void Stream::stop() {
   {
@@ -31,17 +42,18 @@ void Stream::stop() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
+  while (!pending_.empty()) reach(true);
   for (Task& task : queue_)
     if (task.always) task.always(failure_);
   queue_.clear();
-  for (auto& [data, bytes] : arena_) std::free(data);
+  for (auto& [data, bytes] : arena_) memory_.give(memory_.owner, data);
   arena_.clear();
 }
 
 void Stream::enqueue(const char* op, std::function<int(CbContext*)> task) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back({op, std::move(task), nullptr});
+    queue_.push_back({op, std::move(task), nullptr, 0});
   }
   wake_.notify_one();
 }
@@ -52,28 +64,39 @@ void Stream::always(std::function<void(const Failure&)> task) {
     lock.unlock();
     return task(failure_);
   }
-  queue_.push_back({"", nullptr, std::move(task)});
+  queue_.push_back({"", nullptr, std::move(task), 0});
   lock.unlock();
+  wake_.notify_one();
+}
+
+void Stream::forget(uint64_t number) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back({"", nullptr, nullptr, number});
+  }
   wake_.notify_one();
 }
 
 void Stream::drain() {
   std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [this] { return (queue_.empty() && !running_) || stopping_; });
+  idle_.wait(lock, [this] { return (queue_.empty() && !running_ && waiting_ == 0) || stopping_; });
 }
 
 void Stream::clear_failure(uint64_t number) {
+  while (!pending_.empty()) reach(true);  // marks before the fault is cleared still carry it
   std::lock_guard<std::mutex> lock(mutex_);
-  if (failure_.number == number) failure_ = {};
+  if (failure_.number != number) return;
+  failure_ = {};
+  if (device_) device_->clear_fault(device_);
 }
 
 // Bump allocation for one entry. A request that does not fit opens another block; before the next entry all blocks
 // become one that would have fitted, so the scratch settles at its peak.
 void* Stream::scratch(size_t bytes) {
-  bytes = (bytes + 63) / 64 * 64;
+  bytes = (bytes + 255) / 256 * 256;
   if (arena_.empty() || arena_used_ + bytes > arena_.back().second) {
-    void* data = nullptr;
-    if (posix_memalign(&data, 64, bytes) != 0) return nullptr;
+    void* data = memory_.take(memory_.owner, bytes);
+    if (!data) return nullptr;
     arena_.emplace_back(data, bytes);
     arena_used_ = 0;
     size_t total = 0;
@@ -85,45 +108,102 @@ void* Stream::scratch(size_t bytes) {
   return out;
 }
 
+void Stream::settle_scratch() {
+  arena_used_ = 0;
+  if (arena_.size() < 2) return;
+  size_t total = 0;
+  for (auto& [data, bytes] : arena_) total += bytes, memory_.give(memory_.owner, data);
+  arena_.clear();
+  if (void* data = memory_.take(memory_.owner, total)) arena_.emplace_back(data, total);
+}
+
+Failure Stream::standing() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return failure_;
+}
+
+void Stream::failed(const char* op, int status, const char* why) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (failure_) return;
+  const std::string start = *op ? std::string(op) + ": " : "";
+  if (!*why) why = status == CB_OUT_OF_MEMORY ? "expected free memory for scratch, got none" : "the kernel failed";
+  failure_ = {code_of(status), start + why, ++failures_};
+}
+
+// Puts a mark into the device's queue; `told` is called when it is reached, in order.
+void Stream::mark(std::function<void(const Failure&)> told) {
+  uint64_t number = 0;
+  if (const int status = device_->mark(device_, &number)) {
+    failed("device", status, device_->message);
+    while (!pending_.empty()) reach(true);  // keeps the order
+    return told(standing());
+  }
+  pending_.push_back({number, std::move(told)});
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    waiting_ = pending_.size();
+  }
+  if (pending_.size() > kMostPending) reach(true);
+}
+
+bool Stream::reach(bool wait) {
+  CbFault fault;
+  const int state = device_->reached(device_, pending_.front().mark, wait, &fault);
+  if (state == 0) return false;
+  if (state < 0) failed("", CB_DEVICE, device_->message);
+  if (state > 0 && fault.status != CB_OK) failed("", fault.status, text_of(fault).c_str());
+  const Pending first = std::move(pending_.front());
+  pending_.pop_front();
+  first.told(standing());
+  std::lock_guard<std::mutex> lock(mutex_);
+  waiting_ = pending_.size();
+  if (queue_.empty() && waiting_ == 0) idle_.notify_all();
+  return true;
+}
+
+void Stream::run(Task& task, Failure* failure, CbContext* context) {
+  if (task.forgotten) return clear_failure(task.forgotten);
+  if (task.always) return device_ ? mark(std::move(task.always)) : task.always(*failure);
+  if (*failure) return;
+  settle_scratch();
+  context->message[0] = 0;
+  if (const int status = task.run(context)) failed(task.op, status, context->message);
+}
+
 void Stream::loop() {
   Context context;
   context.get = [this](size_t bytes) { return scratch(bytes); };
   context.scratch = [](CbContext* self, size_t bytes) { return static_cast<Context*>(self)->get(bytes); };
-  context.stream = nullptr;
+  context.device = device_;
+  context.stream = device_ ? device_->stream : nullptr;
+  context.fault = device_ ? device_->fault : nullptr;
+  context.upload = [](CbContext* self, void* to, const void* from, size_t bytes) {
+    CbDevice* const device = static_cast<Context*>(self)->device;
+    return device->upload(device, to, from, bytes);
+  };
   context.message = context.text;
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    wake_.wait(lock, [this] { return stopping_ || !queue_.empty() || waiting_ > 0; });
     if (stopping_) return;
+    if (queue_.empty()) {  // nothing to hand over: see what the device has done
+      lock.unlock();
+      reach(true);
+      lock.lock();
+      continue;
+    }
     Task task = std::move(queue_.front());
     queue_.pop_front();
     running_ = true;
-    const Failure failure = failure_;
+    Failure failure = failure_;
     lock.unlock();
-    int status = CB_OK;
-    if (task.always) {
-      task.always(failure);
-    } else if (!failure) {
-      if (arena_.size() > 1) {  // settle: one block of the whole size
-        size_t total = 0;
-        for (auto& [data, bytes] : arena_) total += bytes, std::free(data);
-        arena_.clear();
-        void* data = nullptr;
-        if (posix_memalign(&data, 64, total) == 0) arena_.emplace_back(data, total);
-      }
-      arena_used_ = 0;
-      context.text[0] = 0;
-      status = task.run(&context);
-    }
-    const char* op = task.op;
+    run(task, &failure, &context);
     task = Task{};  // what it captured goes before anybody who waits is told
+    while (!pending_.empty() && reach(false)) {
+    }
     lock.lock();
     running_ = false;
-    if (status != CB_OK && !failure_) {
-      failure_ = {code_of(status), std::string(op) + ": " + (context.text[0] ? context.text : "the kernel failed"), ++failures_};
-      if (!context.text[0] && status == CB_OUT_OF_MEMORY) failure_.message = std::string(op) + ": expected free memory for scratch, got none";
-    }
-    if (queue_.empty()) idle_.notify_all();
+    if (queue_.empty() && waiting_ == 0) idle_.notify_all();
   }
 }
 

@@ -3,6 +3,9 @@
 //
 // A task's failure is sticky: what was queued behind it is skipped until somebody waits and is told. Tasks queued with
 // `always` (frees, fences) run even then.
+//
+// On a device the thread only hands work over: a task is done when it is in the device's queue, and what `always` waits for is
+// a mark in that queue. So a failure there is met late; what was handed over meanwhile has run on.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -11,7 +14,8 @@
 #include <string>
 #include <thread>
 
-#include "ops/abi.h"
+#include "core/memory.h"
+#include "ops/device.h"
 
 namespace cambium {
 
@@ -23,35 +27,52 @@ struct Failure {
 
 class Stream {
  public:
-  // grew: told the scratch's size whenever it changes, on the stream's thread
-  explicit Stream(std::function<void(size_t)> grew);
+  // device: null for the CPU. grew: told the scratch's size whenever it changes, on the stream's thread
+  Stream(CbDevice* device, const SegmentSource& memory, std::function<void(size_t)> grew);
   ~Stream() { stop(); }
 
   void stop();  // runs nothing more but frees; waits for the task that is running
   void enqueue(const char* op, std::function<int(CbContext*)> task);
   void always(std::function<void(const Failure&)> task);  // told the failure so far, and not what follows
-  void drain();            // blocks until the queue is empty
-  // The failure of this number has been reported; a later one stays.
-  void clear_failure(uint64_t number);
+  void drain();            // blocks until all of it has run
+  // Once the queue gets here, the failure of this number, which has been reported, stands no more; a later one stays.
+  void forget(uint64_t number);
 
  private:
   struct Task {
     const char* op;
     std::function<int(CbContext*)> run;
     std::function<void(const Failure&)> always;
+    uint64_t forgotten = 0;  // a failure to forget
+  };
+  // A callback that waits for its mark on the device.
+  struct Pending {
+    uint64_t mark;
+    std::function<void(const Failure&)> told;
   };
   void loop();
+  void run(Task& task, Failure* failure, CbContext* context);
+  void mark(std::function<void(const Failure&)> told);
+  bool reach(bool wait);  // tells the first that is pending; false when its mark is not reached yet
+  void failed(const char* op, int status, const char* why);
+  void clear_failure(uint64_t number);
+  Failure standing();
   void* scratch(size_t bytes);
+  void settle_scratch();
 
+  CbDevice* const device_;
+  const SegmentSource memory_;
   std::function<void(size_t)> grew_;
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::deque<Task> queue_;
+  std::deque<Pending> pending_;  // of the stream's thread
   bool stopping_ = false, running_ = false;
   Failure failure_;
   uint64_t failures_ = 0;
   std::deque<std::pair<void*, size_t>> arena_;  // blocks of scratch; merged into one when the next entry starts
   size_t arena_used_ = 0;
+  size_t waiting_ = 0;  // pending_.size(), under the lock
   std::thread thread_;
 };
 

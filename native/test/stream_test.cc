@@ -101,7 +101,7 @@ void environments_end_with_full_queues() {
 
 void failures_are_told_once() {
   on_threads(4, [](int) {
-    Stream stream([](size_t) {});
+    Stream stream(nullptr, kHostScratch, [](size_t) {});
     for (int round = 0; round < 40; ++round) {
       int skipped = 0, told = 0;
       uint64_t number = 0;
@@ -110,7 +110,7 @@ void failures_are_told_once() {
       stream.always([&](const Failure& failure) { told += failure.code == "E_INDEX", number = failure.number; });
       stream.drain();
       expect(skipped == 0 && told == 1, "after a failure nothing runs but what must");
-      stream.clear_failure(number);
+      stream.forget(number);
       stream.enqueue("again", [&](CbContext*) { return ++skipped, static_cast<int>(CB_OK); });
       stream.drain();
       expect(skipped == 1, "a failure that was told is over");
@@ -120,7 +120,7 @@ void failures_are_told_once() {
 
 void scratch_grows_and_settles() {
   std::atomic<size_t> largest{0};
-  Stream stream([&](size_t bytes) { largest = bytes; });
+  Stream stream(nullptr, kHostScratch, [&](size_t bytes) { largest = bytes; });
   for (size_t round = 1; round <= 30; ++round)
     stream.enqueue("scratch", [round](CbContext* context) {
       for (size_t k = 1; k <= 4; ++k) {

@@ -1,0 +1,65 @@
+// The device of an environment: the CPU from the start, or a GPU whose library is opened when it is asked for.
+#include <dlfcn.h>
+
+#include "addon/bind.h"
+#include "cpu/backend.h"
+
+namespace cambium {
+namespace {
+
+using Info = Napi::CallbackInfo;
+
+// The device that a library has. @throws E_DEVICE with the reason why it has none
+CbDevice* open_device(const std::string& library, const std::string& cublas) {
+  // Never closed: its code may run until the process ends.
+  void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!handle) {
+    const char* const why = dlerror();
+    fail("E_DEVICE", "%s: expected a library that loads (%s)", library.c_str(), why ? why : "unknown");
+  }
+  const auto open = reinterpret_cast<CbOpenDevice>(dlsym(handle, "cambium_cuda_open"));
+  if (!open) fail("E_DEVICE", "%s: expected a library of this package, got one without cambium_cuda_open", library.c_str());
+  CbDevice* device = nullptr;
+  char reason[320] = {};
+  if (const int status = open(&device, cublas.empty() ? nullptr : cublas.c_str(), reason, sizeof reason))
+    fail(status == CB_OUT_OF_MEMORY ? "E_OUT_OF_MEMORY" : "E_DEVICE", "cuda: %s", reason);
+  const Backend* const table = device->backend;
+  if (device->version == CB_ABI_VERSION && device->size == sizeof(CbDevice) && table->version == CB_ABI_VERSION && table->size == sizeof(Backend)) return device;
+  const uint32_t got = device->version;
+  device->close(device);
+  fail("E_DEVICE", "%s: expected a library of the same version, got one of ABI %u and another size; build it again", library.c_str(), got);
+}
+
+// (library | null for the CPU, cublas | null): the device of this environment from here on; only before there are tensors.
+Napi::Value use_device(Environment& e, const Info& info) {
+  if (e.session().handles().alive() > 0 || e.session().memory().use().live > 0)
+    fail("E_DEVICE", "device: expected to be chosen before there are tensors, got %zu alive on %s", e.session().handles().alive(), e.session().backend().name);
+  const bool gpu = !info[0].IsNull() && !info[0].IsUndefined();
+  const std::string cublas = info[1].IsString() ? From<std::string>::get(e, info[1]) : "";
+  std::unique_ptr<Session> session(gpu ? new Session(open_device(From<std::string>::get(e, info[0]), cublas)) : new Session(cpu_backend()));
+  e.replace_session(std::move(session));
+  return info.Env().Undefined();
+}
+
+// (library, cublas | null) -> { name, products } of its GPU, which is not kept.
+Napi::Value probe_device(Environment& e, const Info& info) {
+  CbDevice* const device = open_device(From<std::string>::get(e, info[0]), info[1].IsString() ? From<std::string>::get(e, info[1]) : "");
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("name", Napi::String::New(info.Env(), device->name));
+  out.Set("products", Napi::String::New(info.Env(), device->products));
+  size_t free = 0, total = 0;
+  device->memory(device, &free, &total);
+  out.Set("free", to_js(info.Env(), static_cast<int64_t>(free)));
+  out.Set("total", to_js(info.Env(), static_cast<int64_t>(total)));
+  device->close(device);
+  return out;
+}
+
+}  // namespace
+
+void bind_devices(Napi::Env env, Napi::Object& exports) {
+  bind(env, exports, "useDevice", use_device);
+  bind(env, exports, "probeDevice", probe_device);
+}
+
+}  // namespace cambium
