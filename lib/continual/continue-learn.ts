@@ -60,7 +60,7 @@ async function continuedStream(saved: LearnState, { stream, skipBroken }: Contin
     if (listed && listed.digest !== digest)
       throw new CambiumError('E_RUN', `${name}: expected the images that were learned under this name, got others`)
     const test = listed ? listed.test : spec && (await openTest(spec, classes, { skipBroken }))
-    before.push({ name, digest, classes, spec, test })
+    before.push({ ...listed, name, digest, classes, spec, test })
   }
   const learned = new Set(saved.tasks.map(({ name }) => name))
   const tasks = [...before, ...opened.tasks.filter(({ name }) => !learned.has(name))]
