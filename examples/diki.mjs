@@ -1,8 +1,9 @@
 // DIKI (Tang et al., ECCV 2024) step by step: one CLIP, one image folder after another (a class a folder), and at the end a model
 // that knows all of them, is not told which one an image is from, and answers as before what belongs to none.
 //
-//   node examples/diki.mjs CLIP IMAGES IMAGES …
+//   node examples/diki.mjs [--lr 5] CLIP IMAGES IMAGES …
 import process from 'node:process'
+import { parseArgs } from 'node:util'
 import {
   ClassCrossEntropy,
   Clip,
@@ -20,9 +21,12 @@ import {
   weightOf,
 } from 'cambium'
 
-const [model, ...folders] = process.argv.slice(2)
+// The paper's rate, for a ViT-B/16; a small model wants less.
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { lr: { type: 'string', default: '5' } } })
+const lr = Number(values.lr)
+const [model, ...folders] = positionals
 if (folders.length === 0) {
-  console.error('usage: node examples/diki.mjs CLIP IMAGES IMAGES …')
+  console.error('usage: node examples/diki.mjs [--lr 5] CLIP IMAGES IMAGES …')
   process.exit(2)
 }
 
@@ -49,7 +53,7 @@ for (const [t, folder] of folders.entries()) {
   const trainer = new Trainer(clip, {
     ...{ method: bank, data: train, classTexts: prompts.map(({ prompts: [first] }) => first), augment: false },
     ...{ objective: new ClassCrossEntropy(clip.logitScale), optimizer: { name: 'sgd' }, clipNorm: 0 },
-    ...{ epochs: 5, batch, lr: 5, minLr: 5e-3, warmup: 0, schedule: 'cosine-to-min' },
+    ...{ epochs: 5, batch, lr, minLr: lr * 1e-3, warmup: 0, schedule: 'cosine-to-min' },
   })
   for await (const event of trainer.run()) {
     if (event.type === 'step') console.log(`task ${t}, step ${event.step}/${event.steps}: loss ${event.loss.toFixed(4)}`)
