@@ -25,6 +25,7 @@ export const learnSettings = z.strictObject({
   accumulate: count.positive().optional(),
   checkpointEvery: z.union([count.positive(), z.literal(false)]).optional(),
   evaluationBatch: count.positive().optional(),
+  saveModel: z.boolean().optional(),
   report: z.boolean().optional(),
 })
 

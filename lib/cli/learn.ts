@@ -3,7 +3,7 @@ import process from 'node:process'
 import { Command } from 'commander'
 import type { LearnReport } from '../continual/learn-report.js'
 import type { RunLearnEvent, RunSettings } from '../continual/run-learn.js'
-import { addOutputFlags, givenFlags, numbers, numeric } from './flags.js'
+import { addOutputFlags, DEVICE_FLAG, givenFlags, numbers, numeric } from './flags.js'
 import { INTERRUPTED } from './interrupt.js'
 import { type LearnSettings, learnSettings, methodsOf } from './learn-settings.js'
 import { learnTable } from './learn-table.js'
@@ -44,7 +44,9 @@ export function learnCommand(exit: (code: number) => void): Command {
     .option('--checkpoint-every <steps>', 'steps between checkpoints within a task (default: one an epoch)', numeric)
     .option('--no-checkpoint-every', 'none within a task: one that is killed begins anew')
     .option('--evaluation-batch <n>', 'images at once in evaluation, changes no result (default: 64)', numeric)
+    .option('--save-model', 'write OUT/model, an ordinary CLIP, where what was learned is plain weights (not diki, prefix)')
     .option('--no-report', 'write no report.html')
+    .option(...DEVICE_FLAG)
     .option('--dtype <type>', 'operands of products: f32 or bf16 (default: bf16 where the processor multiplies it)')
     .option('--image-size <n>', 'side of the images, position embeddings are interpolated (default: the model’s)', numeric)
     .option('--skip-broken', 'count and skip images that cannot be decoded instead of stopping')
@@ -100,10 +102,10 @@ async function learnAll(
   rest: Pick<RunSettings, 'signal' | 'onEvent'>,
 ): Promise<LearnReport[] | undefined> {
   const { protocol, tasks, watch, base, increment, order, splitSeed, templates, model, seeds } = settings
-  const { epochs, batch, accumulate, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize } = settings
+  const { epochs, batch, accumulate, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel } = settings
   const stream = { protocol, tasks, watch, base, increment, order, splitSeed, templates }
   const training = { epochs, batch, accumulate }
-  const shared: RunSettings = { training, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, ...rest }
+  const shared: RunSettings = { training, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel, ...rest }
   if (settings.continue !== undefined) {
     const { continueLearn } = await import('../continual/continue-learn.js')
     return continueLearn({ ...shared, model, out, stream })

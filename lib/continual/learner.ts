@@ -77,11 +77,11 @@ export interface Learner {
   /** what must be the same when a run is continued */
   readonly settings: Readonly<Record<string, unknown>>
   /**
-   * Before a task: allocates what trains, takes snapshots, fits statistics. With `restored`, everything that `state` gives
-   * was read back and only what is derived from it is made anew.
+   * Before a task: allocates what trains, takes snapshots, fits statistics; a function of the state, the task and the seed. A run that
+   * was stopped within a task begins it again from the state before it, and the trainer then goes on from its checkpoint.
    * @returns undefined where nothing trains
    */
-  begin(task: LearnTask, options: EncodeOptions & { readonly restored?: boolean }): Promise<TaskTraining | undefined>
+  begin(task: LearnTask, options: EncodeOptions): Promise<TaskTraining | undefined>
   /** After a task: consolidates. What the optimizer averaged is given by name. */
   end(task: LearnTask, averages?: ReadonlyMap<string, Tensor>): Promise<void>
   /**
@@ -98,6 +98,8 @@ export interface Learner {
   state(): LearnerState
   /** Takes back what `state` gave. */
   restore(json: Readonly<Record<string, unknown>>, read: StateReader, readDoubles: DoublesReader): Promise<void>
+  /** the model's own weights are all that was learned: `clip.save` writes an ordinary checkpoint of it */
+  readonly plain?: boolean
   /** trained parameters so far, all tasks together */
   readonly parameterCount: number
   dispose(): void

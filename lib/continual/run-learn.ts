@@ -10,6 +10,7 @@ import { type Choice, chooseSettings, withTried } from './choose-settings.js'
 import { type LearnEvent, type LearnOptions, learn } from './learn.js'
 import type { LearnReport } from './learn-report.js'
 import { type LearnState, readLearnState } from './learn-state.js'
+import type { Learner } from './learner.js'
 import { createLearner, type MethodSettings, settingsToTry } from './learners/registry.js'
 import type { StreamSpec } from './task-spec.js'
 import { openTasks, type TaskStream } from './tasks.js'
@@ -27,6 +28,8 @@ export interface LearnMethod {
 export interface RunSettings
   extends Pick<LearnOptions, 'training' | 'checkpointEvery' | 'evaluationBatch' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
     Pick<ClipOptions, 'dtype' | 'imageSize'> {
+  /** write OUT/model, an ordinary checkpoint, where what was learned is plain weights; a note tells where it is not */
+  saveModel?: boolean
   onEvent?: (event: RunLearnEvent) => void
 }
 
@@ -126,12 +129,20 @@ export async function runWith(
       onEvent?.({ type: 'evaluate', set, done, total })
     for await (const event of learn(clip, { ...rest, ...run, learner, options: settings, onProgress })) {
       onEvent?.(event)
-      if (event.type === 'end') return event.reason === 'done' ? event.report : undefined
+      if (event.type !== 'end') continue
+      if (event.reason === 'aborted') return undefined
+      if (rest.saveModel) await saveModel(clip, learner, run.out, onEvent)
+      return event.report
     }
     return undefined
   } finally {
     learner.dispose()
   }
+}
+
+async function saveModel(clip: Clip, learner: Learner, out: string, tell: RunSettings['onEvent']): Promise<void> {
+  if (learner.plain) await clip.save(join(out, 'model'))
+  else tell?.({ type: 'note', text: `${learner.name}: what was learned is no plain weights; ${out} holds it for openLearned` })
 }
 
 /** The report of a run that is done, if it is this one. */

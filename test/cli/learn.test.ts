@@ -89,10 +89,10 @@ test('Ctrl-C keeps what is done; the same command goes on to the same result', a
     '--method',
     'sequential',
     '--epochs',
-    '12',
+    '6',
     '--json',
     '--checkpoint-every',
-    '2',
+    '3',
   ]
   const whole = await cambium(args('whole'))
   const stopped = await cambium(

@@ -34,9 +34,9 @@ async function learnerOf(settings: Partial<DikiSettings> = {}, notes: string[] =
 }
 type Learner = Awaited<ReturnType<typeof learnerOf>>
 
-async function learnTask(learner: Learner, index: number, restored = false): Promise<void> {
+async function learnTask(learner: Learner, index: number): Promise<void> {
   const task = taskOf(index)
-  const training = await learner.begin(task, { restored })
+  const training = await learner.begin(task, {})
   if (!training) throw new Error('expected something to train')
   const { method, objective, options } = training
   const trainer = new Trainer(clip, { epochs: 1, batch: 4, ...options, method, objective, data: task.train })
@@ -160,7 +160,7 @@ test('the next task moves no byte of the one before; a begun task goes on where 
     async (name) => kept.get(name) ?? Promise.reject(new Error(name)),
     async (name) => doubles?.get(name) ?? new Float64Array(),
   )
-  await learnTask(resumed, 1, true)
+  await learnTask(resumed, 1)
   await learnTask(learner, 1)
   expect(await bytesOf(learner.state().tensors.slice(0, first.length))).toEqual(first)
   expect(await bytesOf(resumed.state().tensors)).toEqual(await bytesOf(learner.state().tensors))

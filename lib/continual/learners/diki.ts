@@ -69,15 +69,13 @@ class DikiLearner implements Learner {
     return this.tasks.flatMap(({ bank }) => bank.parameters).reduce((sum, { count }) => sum + count, 0)
   }
 
-  async begin(task: LearnTask, options: EncodeOptions & { readonly restored?: boolean }): Promise<TaskTraining> {
-    if (!(options.restored && this.tasks.length > this.learned)) {
-      this.forgetUnfinished()
-      const features = await encodeImages(this.clip, task.train, undefined, { ...options, cache: undefined })
-      const ids = Array.from(features.samples, (sample) => task.train.samples[sample].id)
-      const note = (text: string) => this.context.note?.(`${task.name}: ${text}`)
-      const density = await fitDensity(features.values, this.clip.config.projectionDim, ids, this.options, note)
-      this.tasks.push({ ...density, bank: this.makeBank(this.tasks.length) })
-    }
+  async begin(task: LearnTask, options: EncodeOptions): Promise<TaskTraining> {
+    this.forgetUnfinished()
+    const features = await encodeImages(this.clip, task.train, undefined, { ...options, cache: undefined })
+    const ids = Array.from(features.samples, (sample) => task.train.samples[sample].id)
+    const note = (text: string) => this.context.note?.(`${task.name}: ${text}`)
+    const density = await fitDensity(features.values, this.clip.config.projectionDim, ids, this.options, note)
+    this.tasks.push({ ...density, bank: this.makeBank(this.tasks.length) })
     return {
       method: this.tasks[this.learned].bank,
       objective: new ClassCrossEntropy(this.clip.logitScale),

@@ -60,6 +60,7 @@ export async function createFullWeightsLearner(clip: Clip, options: FullWeightsO
   }
   return {
     name: own.name,
+    plain: true,
     settings: { ...options, ...own.settings },
     parameterCount: model.parameters.reduce((sum, { count }) => sum + count, 0),
     async begin(task, encode) {

@@ -11,6 +11,7 @@ export async function createZeroShotLearner(clip: Clip): Promise<Learner> {
   const cache = new FeatureCache() // the model never changes
   return {
     name: 'zero-shot',
+    plain: true,
     settings: {},
     parameterCount: 0,
     begin: async () => undefined,
