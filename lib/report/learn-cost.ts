@@ -55,9 +55,26 @@ ${settingsTable(runs[0].settings)}</details>`,
   )}`
 }
 
-function settingsTable(settings: Readonly<Record<string, unknown>>): Markup {
+function settingsTable({ tried, ...settings }: Readonly<Record<string, unknown>>): Markup {
   const rows = Object.entries(settings)
     .filter(([, value]) => value !== null && value !== undefined)
-    .map(([key, value]): [Content, Content] => [name(key), shorten(typeof value === 'string' ? value : JSON.stringify(value), 240)])
-  return rows.length === 0 ? html`<p>None are recorded.</p>` : table(['setting', 'value'], rows)
+    .map(([key, value]): [Content, Content] => [name(key), say(value)])
+  const listed = rows.length === 0 ? html`<p>None are recorded.</p>` : table(['setting', 'value'], rows)
+  return html`${listed}${triedTable(tried)}`
+}
+
+const say = (value: unknown): string => shorten(typeof value === 'string' ? value : JSON.stringify(value), 240)
+
+/** Settings that validation chose among, with what they scored on it. */
+function triedTable(tried: unknown): Markup {
+  const entries = (Array.isArray(tried) ? tried : []).flatMap((entry: { settings?: unknown; validation?: unknown } | null) =>
+    typeof entry?.validation === 'number' ? [{ settings: say(entry.settings ?? {}), validation: entry.validation }] : [],
+  )
+  if (entries.length === 0) return html``
+  const best = entries.reduce((most, { validation }, i) => (validation > entries[most].validation ? i : most), 0)
+  return html`<h4>Tried on validation images, with the first seed</h4>${table(
+    ['settings', 'accuracy %'],
+    entries.map(({ settings, validation }) => [name(settings), percent(validation)]),
+    { strong: [best] },
+  )}`
 }

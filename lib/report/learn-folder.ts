@@ -39,6 +39,7 @@ const schema = z.object({
       }),
     )
     .min(1),
+  validation: number.optional(),
   parameters: whole,
   peakBytes: number,
 })

@@ -26,12 +26,19 @@ export function learnHead(title: string, methods: readonly LearnMethod[], sets: 
   const { protocol } = shown.runs[0]
   const other = methods.find(({ method }) => method === 'sequential')
   return html`<header>
-<p class="kicker">${name(title)} · ${protocol} · ${name(shown.runs[0].model)}</p>
+<p class="kicker">${name(title)} · ${protocol} · ${name(lastPart(shown.runs[0].model))}</p>
 <h1>${answer(shown, sets)}</h1>
 <div class="lead">${sentence(shown, sets)}${other !== undefined && other !== shown && sentence(other, sets)}</div>
 ${tiles(methods, sets)}
 </header>`
 }
+
+/** The name of a file or folder. */
+export const lastPart = (path: string): string =>
+  path
+    .split(/[\\/]/)
+    .filter((part) => part !== '' && part !== '.')
+    .at(-1) ?? path
 
 function learnedChange(method: LearnMethod): Change | undefined {
   const metrics = metricsOf(method, 'own')

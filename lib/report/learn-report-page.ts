@@ -7,7 +7,7 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import { documentOf } from './document.js'
 import { costTable, settingsSection, taskTable } from './learn-cost.js'
 import { curveFigure, legend } from './learn-curves.js'
-import { learnHead } from './learn-head.js'
+import { lastPart, learnHead } from './learn-head.js'
 import { accuracyMap, largestChange } from './learn-heat-map.js'
 import { type LearnMethod, type LearnSet, methodsOf, setsOf } from './learn-methods.js'
 import { scoreTable, transferNote } from './learn-scores.js'
@@ -25,15 +25,9 @@ import { REPORT_FILE } from './write-report.js'
  */
 export async function writeLearnReport(folder: string, runs: readonly LearnReport[], out = join(folder, REPORT_FILE)): Promise<string> {
   if (runs.length === 0) throw new CambiumError('E_OPTION', 'runs: expected at least one, got none')
-  await writeFileAtomic(out, learnPage(titleOf(folder), runs))
+  await writeFileAtomic(out, learnPage(lastPart(folder), runs))
   return out
 }
-
-const titleOf = (folder: string): string =>
-  folder
-    .split(/[\\/]/)
-    .filter((part) => part !== '' && part !== '.')
-    .at(-1) ?? 'tasks'
 
 export function learnPage(title: string, runs: readonly LearnReport[]): string {
   const methods = methodsOf(runs)

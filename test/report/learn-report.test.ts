@@ -186,6 +186,25 @@ describe('whatever there is', () => {
       expect(drawSvg(option, 340, 170)).not.toMatch(/NaN|Infinity/)
   })
 
+  test('what was tried on validation is told, the best of it strong', () => {
+    const tried = [
+      { settings: { lr: 1 }, validation: 0.5 },
+      { settings: { lr: 5 }, validation: 0.625 },
+    ]
+    const facts = section(pageOf({ settings: { lr: 5, tried } }), 'facts')
+    expect(cells(facts)).toEqual([
+      ['setting', 'value'],
+      ['lr', '5'],
+    ])
+    expect(cells(facts, 1)).toEqual([
+      ['settings', 'accuracy %'],
+      ['{&quot;lr&quot;:1}', '50.0'],
+      ['{&quot;lr&quot;:5}', '62.5'],
+    ])
+    expect(facts.split('<tr class="strong">')[1]).toContain('62.5')
+    expect(pageOf({ settings: { tried: [null, 3, { validation: 'x' }] } })).not.toContain('Tried on')
+  })
+
   test('hostile names stay text, and nothing outside is asked for', () => {
     const evil = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
     const sketch = { label: evil, tasks: [evil, `two ${evil}`], watched: [`</style>${evil}`], settings: { [evil]: [evil] } }
