@@ -99,8 +99,8 @@ void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool caus
   auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type),
        dqkv = qkv;
   std::vector<float> lse(size_t(heads * m));
-  attention_args f{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data()};
-  attention_grads g{&f, dy.data(), dqkv.data()};
+  attention_args f{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data(), {}};
+  attention_grads g{&f, dy.data(), dqkv.data(), {}};
   const double product = 2.0 * double(batch * heads * n * n * width) * (causal ? 0.5 : 1);
   report(name + " forward", 2 * product, "GF/s", [&](CbContext* c) { return backend().attention_forward(c, &f); });
   report(name + " backward", 5 * product, "GF/s", [&](CbContext* c) { return backend().attention_backward(c, &g); });
@@ -189,7 +189,7 @@ void adamw(int64_t count) {
   std::vector<std::vector<char>> t(5, random_tensor(count, CB_F32));
   std::memset(t[3].data(), 0, t[3].size());
   const auto f32 = [&](int i) { return reinterpret_cast<float*>(t[size_t(i)].data()); };
-  CbParameter p{count, f32(0), f32(1), f32(2), f32(3), f32(4), 0.1f, 1};
+  CbParameter p{count, f32(0), f32(1), f32(2), f32(3), f32(4), 0.1f, 1, nullptr, 0};
   const float schedule[4] = {1e-3f, 0.5f, 0.5f, 0.99f};
   float norm2;
   squared_norm_args s{1, &p, &norm2};

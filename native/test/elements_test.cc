@@ -103,52 +103,6 @@ void half_precision() {
   });
 }
 
-void optimizer() {
-  const std::vector<int64_t> counts{5, 40000, 0, 129};
-  const double lr = 1e-2, t = 3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, mu = 0.75, max_norm = 1;
-  std::vector<Tensor> tensors;
-  std::vector<CbParameter> list;
-  for (const int64_t n : counts) {
-    for (int part = 0; part < 5; ++part) {
-      tensors.push_back(Tensor::random(n));
-      for (int64_t i = 0; part == 3 && i < n; ++i) tensors.back().set(i, std::fabs(tensors.back().at(i)));
-    }
-  }
-  double norm2 = 0;
-  std::vector<Expected> expected;
-  for (size_t p = 0; p < counts.size(); ++p) {
-    for (int64_t i = 0; i < counts[p]; ++i) norm2 += std::pow(tensors[5 * p + 1].at(i), 2);
-  }
-  const double clip = std::min(1.0, max_norm / (std::sqrt(norm2) + 1e-6));
-  for (size_t p = 0; p < counts.size(); ++p) {
-    Tensor* part = &tensors[5 * p];
-    const double decay = p % 2 ? 0.1 : 0, rate = lr * (p == 3 ? 2 : 1);
-    list.push_back({counts[p], part[0].f32(), part[1].f32(), part[2].f32(), part[3].f32(),
-                    p == 1 ? nullptr : part[4].f32(), float(decay), p == 3 ? 2.f : 1.f});
-    Reference want[5];
-    for (int k = 0; k < 5; ++k) want[k] = values(part[k]);
-    for (size_t i = 0; i < size_t(counts[p]); ++i) {
-      const double g = want[1][i] * clip;
-      want[2][i] = beta1 * want[2][i] + (1 - beta1) * g;
-      want[3][i] = beta2 * want[3][i] + (1 - beta2) * g * g;
-      want[0][i] = want[0][i] * (1 - rate * decay) - rate / (1 - std::pow(beta1, t)) * want[2][i] /
-                                                         (std::sqrt(want[3][i] / (1 - std::pow(beta2, t))) + eps);
-      if (p != 1) want[4][i] = mu * want[4][i] + (1 - mu) * want[0][i];
-    }
-    const char* names[5] = {"value", "gradient", "m", "v", "average"};
-    for (int k : {0, 2, 3, 4}) expected.push_back({names[k], part + k, want[k], 2e-5});  // 1 - β is rounded to f32
-  }
-  Tensor norm(1), schedule(4);
-  schedule.set(0, lr), schedule.set(1, 1 - std::pow(beta1, t)), schedule.set(2, 1 - std::pow(beta2, t)),
-      schedule.set(3, mu);
-  squared_norm_args s{int64_t(list.size()), list.data(), norm.f32()};
-  check("squared_norm", {{"y", &norm, {norm2}, 1e-6}}, [&](CbContext* c) { return backend().squared_norm(c, &s); });
-  adamw_args a{};
-  a.parameters = int64_t(list.size()), a.list = list.data(), a.schedule = schedule.f32(), a.norm2 = norm.f32();
-  a.beta1 = beta1, a.beta2 = beta2, a.eps = float(eps), a.max_norm = float(max_norm);
-  check("adamw", expected, [&](CbContext* c) { return backend().adamw(c, &a); });
-}
-
 }  // namespace
 
 void elements_tests() {
@@ -157,7 +111,6 @@ void elements_tests() {
   }
   movement(70001);
   half_precision();
-  optimizer();
 }
 
 }  // namespace cambium_test

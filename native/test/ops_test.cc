@@ -21,6 +21,8 @@ int main() {
     cambium_test::low_rank_tests();
     cambium_test::attention_tests();
     cambium_test::pooled_attention_tests();
+    cambium_test::attention_branch_tests();
+    cambium_test::optimizer_tests();
     cambium_test::rows_tests();
     cambium_test::contrastive_tests();
     cambium_test::elements_tests();

@@ -20,8 +20,8 @@ void run(const std::vector<int32_t>& offsets, const std::vector<int32_t>& rows, 
     qkv.set(rows[size_t(i / d)] * 3 * d + i % d, q.at(i));
     all_dy.set(rows[size_t(i / d)] * d + i % d, dy.at(i));
   }
-  attention_args whole{batch, m, d, heads, m, qkv.data(), CB_F32, causal, offsets.data(), all_y.data(), lse.f32()};
-  const attention_grads whole_grads{&whole, all_dy.data(), dqkv.data()};
+  attention_args whole{batch, m, d, heads, m, qkv.data(), CB_F32, causal, offsets.data(), all_y.data(), lse.f32(), {}};
+  const attention_grads whole_grads{&whole, all_dy.data(), dqkv.data(), {}};
 
   Tensor y(batch * d, type), dq = Tensor::random(batch * d, type), dkv = Tensor::random(m * 2 * d, type);
   Reference want_dq = accumulate ? values(dq) : zeros(batch * d), want_dkv = accumulate ? values(dkv) : zeros(m * 2 * d);
@@ -38,10 +38,10 @@ void run(const std::vector<int32_t>& offsets, const std::vector<int32_t>& rows, 
 
   const std::string name = "pooled_attention rows " + std::to_string(m) + " width " + std::to_string(width) +
                            (causal ? " causal " : " ") + type_name(type);
-  const pooled_attention_args f{batch, m, d, heads, q.data(), kv.data(), type, causal, offsets.data(), rows.data(), y.data()};
+  const pooled_attention_args f{batch, m, d, heads, q.data(), kv.data(), type, causal, offsets.data(), rows.data(), y.data(), {}};
   check(name, {{"y", &y, want_y, tolerance_of(type)}},
         [&](CbContext* context) { return backend().pooled_attention_forward(context, &f); });
-  const pooled_attention_grads g{&f, dy.data(), dq.data(), dkv.data(), accumulate, accumulate};
+  const pooled_attention_grads g{&f, dy.data(), dq.data(), dkv.data(), accumulate, accumulate, {}};
   check(name + " backward", {{"dq", &dq, want_dq, tolerance_of(type, 1e-5)}, {"dkv", &dkv, want_dkv, tolerance_of(type, 1e-5)}},
         [&](CbContext* context) { return backend().pooled_attention_backward(context, &g); });
 }
@@ -49,7 +49,7 @@ void run(const std::vector<int32_t>& offsets, const std::vector<int32_t>& rows, 
 void refuse_wrong_rows() {
   Tensor q = Tensor::random(8), kv = Tensor::random(6 * 8), y(8);
   const auto expect = [&](std::vector<int32_t> offsets, std::vector<int32_t> rows, const char* text) {
-    const pooled_attention_args f{2, 6, 4, 1, q.data(), kv.data(), CB_F32, 0, offsets.data(), rows.data(), y.data()};
+    const pooled_attention_args f{2, 6, 4, 1, q.data(), kv.data(), CB_F32, 0, offsets.data(), rows.data(), y.data(), {}};
     check_error("pooled_attention rows", CB_INDEX, text,
                 [&](CbContext* context) { return backend().pooled_attention_forward(context, &f); });
   };

@@ -98,3 +98,33 @@ test('a parameter without a gradient takes part with a zero one', async () => {
   expect(Array.from(await p.floats())).toEqual([0.5, -2.5]) // lr · lrScale · 0.5 / √1
   for (const t of [norm2, p, m, v, schedule]) t.dispose()
 })
+
+test('an anchor pulls as the gradient of pull · Σ(θ − anchor)² does, in the norm too', async () => {
+  const n = 1000
+  const [start, anchor, gradient] = [1, 2, 3].map((seed) => float(normals(seed, n)))
+  const run = async (pulled: boolean) => {
+    const [p, q] = ['p', 'q'].map((name) => Parameter.named(name, start, [n]))
+    p.trainable = q.trainable = true
+    const to = Parameter.named('anchor', anchor, [n])
+    const optimizer = new AdamW([p, q], { clipNorm: 1, anchor: pulled ? { tensors: new Map([['p', to]]), pull: 0.25 } : undefined })
+    const norms: number[] = []
+    for (let t = 0; t < 2; t++) {
+      const value = await p.floats()
+      const total = pulled ? gradient : gradient.map((g, i) => g + 0.5 * (value[i] - anchor[i]))
+      const norm2 = await step(() => {
+        backward([sum(multiply(p, Tensor.from(total, [n])))]) // q has no gradient, and no anchor
+        return optimizer.update(0.01)
+      })
+      norms.push(await norm2.item())
+      norm2.dispose()
+    }
+    const end = await p.floats()
+    expect(await q.floats()).toEqual(start)
+    optimizer.dispose()
+    for (const t of [p, q, to]) t.dispose()
+    return { norms, end }
+  }
+  const [inside, outside] = [await run(true), await run(false)]
+  expect(relativeError(Float64Array.from(inside.end), Float64Array.from(outside.end))).toBeLessThan(1e-5)
+  expect(relativeError(Float64Array.from(inside.norms), Float64Array.from(outside.norms))).toBeLessThan(1e-6)
+})

@@ -10,6 +10,9 @@ const bf16 = (...shape: number[]) => Tensor.zeros(shape, 'bf16')
 const i32 = (...shape: number[]) => Tensor.zeros(shape, 'i32')
 const rows = { offsets: 0 as unknown as Tensor, batch: 1, maxTokens: 2 }
 
+const extra = (given: ops.ExtraKeyValues) =>
+  ops.attention(f32(2, 9), { offsets: i32(2), batch: 1, maxTokens: 2 }, { heads: 1, extra: given })
+
 const wrong: [string, string, () => unknown][] = [
   ['linear: columns of x', 'E_SHAPE', () => ops.linear(f32(2, 3), f32(4, 5))],
   ['linear: transposed', 'E_SHAPE', () => ops.linear(f32(2, 3), f32(4, 3), { transposed: true })],
@@ -40,6 +43,28 @@ const wrong: [string, string, () => unknown][] = [
     'attention: more tokens than rows',
     'E_ARGUMENT',
     () => ops.attention(f32(2, 9), { offsets: i32(2), batch: 1, maxTokens: 3 }, { heads: 1 }),
+  ],
+  ['attention: extra keys of another width', 'E_SHAPE', () => extra({ keys: f32(1, 2, 4), values: f32(1, 2, 4) })],
+  ['attention: extra keys of two dimensions', 'E_SHAPE', () => extra({ keys: f32(2, 3), values: f32(2, 3) })],
+  ['attention: no slot', 'E_SHAPE', () => extra({ keys: f32(1, 0, 3), values: f32(1, 0, 3) })],
+  ['attention: extra values of other slots', 'E_SHAPE', () => extra({ keys: f32(1, 2, 3), values: f32(1, 3, 3) })],
+  ['attention: extra keys of bf16', 'E_DTYPE', () => extra({ keys: bf16(1, 2, 3), values: f32(1, 2, 3) })],
+  ['attention: index of f32', 'E_DTYPE', () => extra({ keys: f32(1, 2, 3), values: f32(1, 2, 3), index: f32(1) })],
+  ['attention: index of two samples', 'E_SHAPE', () => extra({ keys: f32(1, 2, 3), values: f32(1, 2, 3), index: i32(2) })],
+  ['attention: weight of two samples', 'E_SHAPE', () => extra({ keys: f32(1, 2, 3), values: f32(1, 2, 3), weight: f32(2) })],
+  [
+    'attention: weight beside a joint softmax',
+    'E_ARGUMENT',
+    () => extra({ keys: f32(1, 2, 3), values: f32(1, 2, 3), weight: f32(1), softmax: 'joint' }),
+  ],
+  [
+    'pooled_attention: extra keys of another width',
+    'E_SHAPE',
+    () =>
+      ops.pooledAttention(f32(1, 9), f32(2, 18), { ...rows, offsets: i32(2) }, i32(1), {
+        heads: 1,
+        extra: { keys: f32(1, 2, 8), values: f32(1, 2, 8) },
+      }),
   ],
   ['slice_rows: beyond the end', 'E_SHAPE', () => ops.sliceRows(f32(3, 2), 2, 2)],
   ['slice_rows: before the start', 'E_SHAPE', () => ops.sliceRows(f32(3, 2), -1, 2)],
@@ -74,6 +99,17 @@ const wrong: [string, string, () => unknown][] = [
   ['contrastive: labels', 'E_SHAPE', () => ops.contrastive(f32(2, 3), f32(2, 3), { labels: i32(3), scale: f32(1) })],
   ['contrastive: epsilon', 'E_ARGUMENT', () => ops.contrastive(f32(2, 3), f32(2, 3), { labels: i32(2), scale: f32(1), epsilon: 1 })],
   ['contrastive: no pairs', 'E_SHAPE', () => ops.contrastive(f32(0, 3), f32(0, 3), { labels: i32(0), scale: f32(1) })],
+  ['cross_entropy: logits of one dimension', 'E_SHAPE', () => ops.crossEntropy(f32(4), { labels: i32(4) })],
+  ['cross_entropy: no class', 'E_SHAPE', () => ops.crossEntropy(f32(4, 0), { labels: i32(4) })],
+  ['cross_entropy: labels', 'E_SHAPE', () => ops.crossEntropy(f32(2, 3), { labels: i32(3) })],
+  ['cross_entropy: labels of f32', 'E_DTYPE', () => ops.crossEntropy(f32(2, 3), { labels: f32(2) })],
+  ['cross_entropy: teacher', 'E_SHAPE', () => ops.crossEntropy(f32(2, 3), { teacher: f32(2, 4) })],
+  ['cross_entropy: no target', 'E_ARGUMENT', () => ops.crossEntropy(f32(2, 3), {})],
+  ['cross_entropy: two targets', 'E_ARGUMENT', () => ops.crossEntropy(f32(2, 3), { labels: i32(2), teacher: f32(2, 3) })],
+  ['cross_entropy: scale', 'E_SHAPE', () => ops.crossEntropy(f32(2, 3), { labels: i32(2), scale: f32(2) })],
+  ['cross_entropy: smoothing', 'E_ARGUMENT', () => ops.crossEntropy(f32(2, 3), { labels: i32(2), smoothing: 1.1 })],
+  ['cross_entropy: smoothing of a teacher', 'E_ARGUMENT', () => ops.crossEntropy(f32(2, 3), { teacher: f32(2, 3), smoothing: 0.1 })],
+  ['cross_entropy: temperature', 'E_ARGUMENT', () => ops.crossEntropy(f32(2, 3), { labels: i32(2), temperature: 0 })],
   ['add: shapes', 'E_SHAPE', () => ops.add(f32(2, 3), f32(3, 2))],
   ['multiply: i32', 'E_DTYPE', () => ops.multiply(i32(2), i32(2))],
   ['scale: factor', 'E_SHAPE', () => ops.scale(f32(2), f32(2))],
