@@ -16,7 +16,8 @@ Attention shape_of(CbContext* context, const attention_args& f) {
 }
 
 // A warp a row and head: δ = dy · y, less the branch's part of it; lse and δ of the branch's own softmax.
-__global__ void statistics_kernel(Attention a, AttentionGradients g) {
+// rounded: extra keys and values are rounded to bf16, as the kernels on tensor cores take them.
+__global__ void statistics_kernel(Attention a, AttentionGradients g, bool rounded) {
   const int64_t b = blockIdx.z, head = blockIdx.y, i = int64_t(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   int64_t first, count;
@@ -32,8 +33,9 @@ __global__ void statistics_kernel(Attention a, AttentionGradients g) {
     for (int64_t j = 0; j < extra.count; ++j) {
       float score = 0, value = 0;
       for (int64_t c = lane; c < a.width; c += kWarp) {
-        score = fmaf(q.at(q_at + c), extra.k.at(extra.k_at + j * extra.stride + c), score);
-        value = fmaf(dy.at(at + c), extra.v.at(extra.v_at + j * extra.stride + c), value);
+        const float k = extra.k.at(extra.k_at + j * extra.stride + c), v = extra.v.at(extra.v_at + j * extra.stride + c);
+        score = fmaf(q.at(q_at + c), rounded ? widen(narrow(k)) : k, score);
+        value = fmaf(dy.at(at + c), rounded ? widen(narrow(v)) : v, value);
       }
       score = a.scale * warp_sum(score), value = warp_sum(value);
       const float high = fmaxf(top, score), old = fast_exp2(kLog2E * (top - high)), p = fast_exp2(kLog2E * (score - high));
@@ -100,8 +102,9 @@ int attention_backward(CbContext* context, const attention_grads* g) {
   }
   if (f.m > 0 && f.d > 0) {
     const dim3 grid(unsigned(divide_up(f.max_tokens, kRowsPerBlock)), unsigned(f.heads), unsigned(f.batch));
-    if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to)) return status;
-    if (const int status = (fits_tensor_cores(a) ? backward_bf16 : backward_plain)(context, a, to)) return status;
+    const bool tensor_cores = fits_tensor_cores(a);
+    if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to, tensor_cores)) return status;
+    if (const int status = (tensor_cores ? backward_bf16 : backward_plain)(context, a, to)) return status;
   }
   return branch ? sum_branch(context, f.branch, g->branch, f.batch, f.d, to.extra_keys, to.extra_values) : int(CB_OK);
 }

@@ -46,6 +46,9 @@ __device__ inline bool extra_keys(const AttentionBranch& branch, const IndexChec
   return true;
 }
 
+// A softmax of its own over one key: always 1, and nothing flows back through it. Said, not left to roundings.
+__device__ inline bool constant(const AttentionBranch& branch) { return branch.length == 1 && !branch.joint; }
+
 // What backward recomputes of every query, all [heads, m]: δ of its softmax, and of a separate branch lse and δ.
 struct Statistics {
   const float* lse;

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kTileThreads) extra_keys_kernel(const __grid_c
       const int64_t key = start + warp * 16 + lane / 4 + c / 2 * 8, column = t * 8 + lane % 4 * 2 + c % 2;
       if (key >= extra.count || column >= a.width) continue;
       const int64_t to = (b * extra.count + key) * a.d + head * a.width + column;
-      g.extra_keys[to] = a.scale * dk[t][c];
+      g.extra_keys[to] = constant(a.branch) ? 0.f : a.scale * dk[t][c];
       g.extra_values[to] = dv[t][c];
     }
 }
@@ -250,7 +250,7 @@ __global__ void __launch_bounds__(kTileThreads) queries_kernel(const __grid_cons
   wait_async<0>();
   Keys extra;
   float weight;
-  if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) {
+  if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight) && !constant(a.branch)) {
     if (!a.branch.joint) statistics_of({s.extra_lse + at, s.extra_delta + at, weight}, start, count, lse, delta);
     for (int64_t key = 0; key < extra.count; key += kRows) {
       __syncthreads();

@@ -116,7 +116,7 @@ __device__ Pair differentiate(float score, float dp, float lse, float delta, flo
 
 // dK and dV of 32 keys: all queries of the sample pass by.
 __device__ void keys_gradient(const Attention& a, const AttentionGradients& g, const Keys& keys, int64_t start, int64_t first, int64_t count, int64_t head,
-                              bool causal, const float* lse, const float* delta, float weight, Output dk, Output dv, int64_t to, int64_t to_stride) {
+                              bool causal, const float* lse, const float* delta, float weight, float key_scale, Output dk, Output dv, int64_t to, int64_t to_stride) {
   CB_DYNAMIC_SHARED(float, shared);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Tile tiles[4];
@@ -143,7 +143,7 @@ __device__ void keys_gradient(const Attention& a, const AttentionGradients& g, c
     const int64_t key = start + warp * kOwn + i;
     for (int c = 0; c < kColumns && key < keys.count; ++c) {
       if (lane + c * kWarp >= a.width) continue;
-      dk.put(to + key * to_stride + lane + c * kWarp, a.scale * sums[0][i][c]);
+      dk.put(to + key * to_stride + lane + c * kWarp, key_scale * sums[0][i][c]);
       dv.put(to + key * to_stride + lane + c * kWarp, sums[1][i][c]);
     }
   }
@@ -155,7 +155,7 @@ __global__ void own_keys_kernel(Attention a, AttentionGradients g) {
   if (!a.sample(b, &first, &count) || start >= count) return;
   const Output dk{static_cast<char*>(g.dqkv) + a.d * int64_t(size_of(a.type)), a.type, 0};
   const Output dv{static_cast<char*>(g.dqkv) + 2 * a.d * int64_t(size_of(a.type)), a.type, 0};
-  keys_gradient(a, g, a.own_keys(first, count, head), start, first, count, head, a.causal != 0, g.statistics.lse, g.statistics.delta, 1.f, dk, dv,
+  keys_gradient(a, g, a.own_keys(first, count, head), start, first, count, head, a.causal != 0, g.statistics.lse, g.statistics.delta, 1.f, a.scale, dk, dv,
                 a.query_at(first, head), 3 * a.d);
 }
 
@@ -167,7 +167,7 @@ __global__ void extra_keys_kernel(Attention a, AttentionGradients g) {
   if (!a.sample(b, &first, &count) || !extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) return;
   const bool joint = a.branch.joint != 0;
   keys_gradient(a, g, extra, start, first, count, head, false, joint ? g.statistics.lse : g.statistics.extra_lse,
-                joint ? g.statistics.delta : g.statistics.extra_delta, weight, {g.extra_keys, CB_F32, 0}, {g.extra_values, CB_F32, 0},
+                joint ? g.statistics.delta : g.statistics.extra_delta, weight, constant(a.branch) ? 0.f : a.scale, {g.extra_keys, CB_F32, 0}, {g.extra_values, CB_F32, 0},
                 b * a.branch.length * a.d + head * a.width, a.d);
 }
 
@@ -207,7 +207,7 @@ __global__ void queries_kernel(Attention a, AttentionGradients g) {
   add_queries_gradient(a, a.own_keys(first, count, head), start, count, a.causal != 0, s.lse + at, s.delta + at, 1.f, tiles, dq);
   Keys extra;
   float weight;
-  if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) {
+  if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight) && !constant(a.branch)) {
     const bool joint = a.branch.joint != 0;
     add_queries_gradient(a, extra, start, count, false, (joint ? s.lse : s.extra_lse) + at, (joint ? s.delta : s.extra_delta) + at, weight, tiles, dq);
   }
