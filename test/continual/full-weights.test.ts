@@ -1,15 +1,17 @@
 // The methods that go on training all weights, on a tiny CLIP with made-up images: each against its equation, and against sequential
 // fine-tuning where its options make it that.
 import { join } from 'node:path'
-import type { Learner, LearnTask } from '../../lib/continual/learner.js'
+import type { Learner, LearnTask, TaskTraining } from '../../lib/continual/learner.js'
 import { createJointLearner, union } from '../../lib/continual/learners/joint.js'
 import { createLwfLearner, type LwfOptions } from '../../lib/continual/learners/lwf.js'
 import { createSequentialLearner } from '../../lib/continual/learners/sequential.js'
 import { createWiseFtLearner } from '../../lib/continual/learners/wise-ft.js'
 import { createZsclLearner, type ZsclOptions } from '../../lib/continual/learners/zscl.js'
 import { ReferenceSet } from '../../lib/continual/reference-set.js'
+import { type Batch, batches } from '../../lib/data/batches.js'
 import { Clip } from '../../lib/models/clip.js'
 import { native } from '../../lib/native.js'
+import { distillation } from '../../lib/objectives/distillation.js'
 import { l2Normalize } from '../../lib/ops.js'
 import { noGradient, step, synchronize, Tensor } from '../../lib/tensor.js'
 import { relativeError } from '../fixture.js'
@@ -89,6 +91,15 @@ function distance2(a: Map<string, string>, b: Map<string, string>): number {
   return total
 }
 
+/** Makes it another model. */
+async function disturb(clip: Clip): Promise<void> {
+  for (const parameter of clip.weights.values()) {
+    if (parameter.name === 'logit_scale') continue
+    const noise = native.random(1, parameter.count, 0, parameter.count, 0).map((u) => 0.02 * u)
+    parameter.write((await parameter.floats()).map((v, i) => v + noise[i]))
+  }
+}
+
 test('sequential fine-tuning lowers the loss of each task and moves every weight but the temperature', async () => {
   const { bits, losses } = await run(sequential)
   const before = await pretrained()
@@ -136,6 +147,42 @@ test('LwF: on a first task the pretrained model is asked about its classes, late
   clip.dispose()
 })
 
+test('LwF: the teacher is the model that the task began with, whatever training has made of it since', async () => {
+  const clip = await Clip.load(model, { dtype: 'f32' })
+  const learner = await lwf({ weight: 3, textWeight: 0.5 })(clip)
+  const { options } = (await learner.begin(tasks[0], {})) as TaskTraining
+  const [term] = options.terms ?? []
+  const loader = batches(tasks[0].train, { batchSize: 16, preprocessor: clip.preprocessor })
+  const batch = (await loader.next()).value as Batch
+  await loader.return()
+  const encode = () => ({
+    image: clip.encodeImage(Tensor.from(batch.pixels, batch.shape)),
+    text: clip.encodeText(clip.tokenize(options.classTexts ?? [])),
+  })
+  const read = async (of: { image: Tensor; text: Tensor }) => [await of.image.floats(), await of.text.floats()]
+  const before = await read(await step(() => noGradient(encode)))
+  await disturb(clip)
+  const lossOf = await term.prepare(0, batch)
+  const width = clip.config.projectionDim
+  const normalised = (values: Float32Array) => l2Normalize(Tensor.from(values, [values.length / width, width]))
+  const { got, want } = await step(() =>
+    noGradient(() => {
+      const now = encode()
+      const teacher = { image: normalised(before[0]), text: normalised(before[1]) }
+      const student = { image: l2Normalize(now.image), text: l2Normalize(now.text) }
+      const said = distillation(student, teacher, { logScale: clip.logitScale, temperature: 2, textWeight: 0.5 })
+      return { got: lossOf(now.image, now.text), want: said }
+    }),
+  )
+  const [value, third] = [await got.item(), await want.item()]
+  expect(Math.abs(value / (3 * third) - 1)).toBeLessThan(1e-5)
+  const all = await step(() => noGradient(encode))
+  expect(relativeError([await all.image.floats(), before[0]])).toBeGreaterThan(1e-2) // the model is another one now
+  for (const tensor of [got, want, all.image, all.text]) tensor.dispose()
+  learner.dispose()
+  clip.dispose()
+})
+
 test('LwF: the first loss is that of sequential fine-tuning and T² times what the teacher is unsure of', async () => {
   // Student and teacher are the same at the first step, so the term is the entropy of the teacher; its gradient is zero, so the
   // first update is the same and the second loss still differs by nearly as much.
@@ -144,6 +191,35 @@ test('LwF: the first loss is that of sequential fine-tuning and T² times what t
   expect(entropy).toBeGreaterThan(0)
   expect(entropy).toBeLessThanOrEqual(Math.log(2) + 1e-6)
   expect(held.bits[1]).not.toEqual(plain.bits[1])
+})
+
+test('ZSCL: the pretrained model is the teacher in any task, both ways round; the ℓ2 term pulls to the weights at its start', async () => {
+  const clip = await Clip.load(model, { dtype: 'f32' })
+  const set = await ReferenceSet.open(clip, reference)
+  const weights = { imageWeight: 2, textWeight: 3, temperature: 1.5 }
+  const learner = await zscl({ ...weights, referenceBatch: 6, l2: 0.7 })(clip)
+  await disturb(clip)
+  const { options } = (await learner.begin(tasks[1], {})) as TaskTraining
+  const { anchor } = options.optimizer ?? {}
+  expect(anchor?.pull).toBe(0.7)
+  const name = 'text_projection.weight'
+  expect(await anchor?.tensors.get(name)?.floats()).toEqual(await clip.weights.get(name).floats())
+  const [term] = options.terms ?? []
+  const lossOf = await term.prepare(4, { samples: new Int32Array(8) } as Batch)
+  const batch = await set.batch({ seed: 1, task: 1 }, 4, 6)
+  const { got, want } = await step(() =>
+    noGradient(() => {
+      const teacher = batch.teacher()
+      const image = l2Normalize(clip.encodeImage(Tensor.from(batch.pixels, batch.shape)))
+      const want = distillation({ image, text: teacher.text }, teacher, { logScale: clip.logitScale, ...weights })
+      return { got: lossOf(image, image), want }
+    }),
+  )
+  expect(await got.item()).toBe(await want.item())
+  for (const tensor of [got, want]) tensor.dispose()
+  set.dispose()
+  learner.dispose()
+  clip.dispose()
 })
 
 test('ZSCL: what the optimizer leaves is replaced by the running mean, which counts the start as one', async () => {
@@ -230,12 +306,13 @@ test.each<[string, () => Make]>([
   ['zscl', () => zscl({})],
   ['joint', () => joint('each')],
 ])('%s keeps nothing on the device from task to task, and nothing when disposed', async (_, make) => {
-  const clip = await Clip.load(model, { dtype: 'f32' })
   const settled = async () => {
     await synchronize()
     const { live, tensors } = native.memory()
     return { live, tensors }
   }
+  const before = await settled()
+  const clip = await Clip.load(model, { dtype: 'f32' })
   const learner = await make()(clip)
   const used: object[] = []
   for (let round = 0; round < 3; round++) {
@@ -247,5 +324,5 @@ test.each<[string, () => Make]>([
   await learner.begin(tasks[0], {})
   learner.dispose()
   clip.dispose()
-  expect(await settled()).toEqual({ live: 0, tensors: 0 })
+  expect(await settled()).toEqual(before)
 })
