@@ -7,7 +7,7 @@ const { native } = require('../dist/native.js')
 const { openSafetensors } = require('../dist/formats/safetensors-read.js')
 
 const PROMPTS = 4
-const PROMPT_TOKENS = 11
+export const PROMPT_TOKENS = 11
 
 /** As short as class prompts are, with so many different ones: padded to the context. */
 const asPrompts = (ids, labels) =>
