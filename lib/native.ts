@@ -256,7 +256,13 @@ export interface Native {
   setMemoryBudget(bytes: number): void
   trim(): void
   /** `levels`: those of this processor, the least first; `level`: the one in force. */
-  backendInfo(): { device: string; level: string; levels: string[]; threads: number }
+  backendInfo(): { device: string; level: string; levels: string[]; threads: number; name?: string; products?: string }
+  /** Null: the CPU. Before there are tensors. @throws E_DEVICE, E_OUT_OF_MEMORY */
+  useDevice(library: string | null, cublas: string | null): void
+  /** Opens a GPU and closes it again. Sizes in bytes. @throws as useDevice */
+  probeDevice(library: string, cublas: string | null): { name: string; products: string; free: number; total: number }
+  /** Bytes of the device's own memory; null for the CPU. */
+  deviceMemory(): { free: number; total: number } | null
   setThreads(threads: number): void
   random(seed: number, step: number, site: number, count: number, first: number): Float32Array
 

@@ -6,6 +6,7 @@ import process from 'node:process'
 import { Command } from 'commander'
 import { requiredGlibc } from '../addon/elf-versions.js'
 import { thisHost } from '../addon/host.js'
+import type { CudaFinding } from '../device.js'
 import { isCambiumError, messageOf } from '../errors.js'
 
 const HELP = `
@@ -22,6 +23,16 @@ export interface Diagnosis {
   readonly core: Core | { readonly error: { readonly code: string; readonly message: string } }
 }
 
+/** The GPU's name is `gpu` here. */
+type CudaReport =
+  | {
+      readonly available: true
+      readonly gpu: string
+      readonly products: string
+      readonly memory: { readonly free: number; readonly total: number }
+    }
+  | Extract<CudaFinding, { available: false }>
+
 interface Core {
   readonly path: string
   /** The oldest glibc it runs on. */
@@ -34,7 +45,7 @@ interface Core {
   readonly threads: number
   /** Type of products unless one is asked for. */
   readonly dtype: string
-  readonly backends: readonly { readonly name: string; readonly available: boolean; readonly reason?: string }[]
+  readonly backends: readonly [{ readonly name: 'cpu'; readonly available: true }, { readonly name: 'cuda' } & CudaReport]
 }
 
 export function doctorCommand(exit: (code: number) => void): Command {
@@ -74,7 +85,9 @@ async function lookAtCore(): Promise<Diagnosis['core']> {
   try {
     const { native, addonPath } = await import('../native.js')
     const { defaultDtype } = await import('../models/clip.js')
+    const { probeCuda } = await import('../device.js')
     const { level, levels, threads } = native.backendInfo()
+    const cuda = probeCuda()
     return {
       path: addonPath,
       glibc: requiredGlibc(readFileSync(addonPath)),
@@ -82,7 +95,7 @@ async function lookAtCore(): Promise<Diagnosis['core']> {
       forced: Boolean(process.env.CAMBIUM_CPU),
       backends: [
         { name: 'cpu', available: true },
-        { name: 'cuda', available: false, reason: 'this version has none' },
+        { name: 'cuda', ...(cuda.available ? { available: true, gpu: cuda.name, products: cuda.products, memory: cuda.memory } : cuda) },
       ],
     }
   } catch (error) {
@@ -108,9 +121,15 @@ function describe(diagnosis: Diagnosis): string {
       `${core.level}${core.forced ? ', forced by CAMBIUM_CPU' : ''}, of ${core.levels.join(' ')}; products in ${core.dtype} unless asked`,
     ],
     ['threads', String(core.threads)],
-    ...core.backends.map(({ name, available, reason }) => [name, available ? 'available' : `off: ${reason}`]),
+    ['cpu', 'available'],
+    ['cuda', describeCuda(core.backends[1], gib)],
   )
   return `${aligned(rows)}\n\nEverything is in order.`
+}
+
+function describeCuda(cuda: CudaReport, gib: (bytes: number) => string): string {
+  if (!cuda.available) return `off: ${cuda.reason}`
+  return `${cuda.gpu}, ${gib(cuda.memory.free)} of ${gib(cuda.memory.total)} free; products: ${cuda.products}`
 }
 
 /** Names and values, without a head. */

@@ -11,10 +11,10 @@ export const numbers = (text: string): number[] => text.split(',').map(numeric)
 
 export const repeated = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text]
 
-/** The flags that were given; a default (`--no-x` not given) must not win over a config file. */
+/** The flags that were given, but for --device, which is chosen before a command runs (program.ts); a default (`--no-x` not given) must not win over a config file. */
 export function givenFlags(command: Command): Record<string, unknown> {
   const all = Object.entries(command.opts<Record<string, unknown>>())
-  return Object.fromEntries(all.filter(([key]) => command.getOptionValueSource(key) !== 'default'))
+  return Object.fromEntries(all.filter(([key]) => key !== 'device' && command.getOptionValueSource(key) !== 'default'))
 }
 
 /** Flags that every command has. */
@@ -25,11 +25,15 @@ export function addOutputFlags(command: Command): Command {
     .option('--quiet', 'no progress')
 }
 
+/** Of commands that compute with tensors; program.ts reads it. */
+export const DEVICE_FLAG = ['--device <name>', 'cpu, cuda, or auto: cuda where a GPU will do (default: CAMBIUM_DEVICE, or cpu)'] as const
+
 /** Flags of commands that read images. */
 export function addImageFlags(command: Command): Command {
   return command
     .option('--templates <text|file>', 'prompt with {} for the class, or a file of them (JSON, or one a line); repeatable', repeated)
     .option('--class-names <file>', 'names of the classes: JSON list, {folder: name}, or one a line (default: the folders)')
+    .option(...DEVICE_FLAG)
     .option('--dtype <type>', 'operands of products: f32 or bf16 (default: bf16 where the processor multiplies it)')
     .option('--image-size <n>', 'side of the images, position embeddings are interpolated (default: the model’s)', numeric)
     .option('--skip-broken', 'count and skip images that cannot be decoded instead of stopping')

@@ -23,8 +23,8 @@ The config lists tasks, each with a training set, a test set and what chooses (d
     - {name: textures, train: textures.csv, test: 0.2, templates: ['a photo of {} texture.']}
   watch: [{name: imagenet, test: imagenet/val}]
   methods: {diki: {method: diki, lr: [1, 5]}, sequential: {method: sequential}}
-Stopped or killed, the same command goes on to the same bits. OUT receives learn.json, the state and report.html; of several runs
-each has OUT/<method>/seed-<s>/.`
+Stopped or killed, the same command goes on to the same bits. OUT receives learn.json, the state and report.html; where the
+config lists methods, or there are several, each run has OUT/<method>/seed-<s>/.`
 
 const listOf = (text: string): string[] => text.split(',')
 
@@ -112,7 +112,15 @@ async function learnAll(
   }
   const { runLearn } = await import('../continual/run-learn.js')
   const { LEARNER_NAMES } = await import('../continual/learners/registry.js')
-  return runLearn({ ...shared, model: model as string, out, stream, methods: methodsOf(settings, LEARNER_NAMES), seeds })
+  return runLearn({
+    ...shared,
+    model: model as string,
+    out,
+    stream,
+    methods: methodsOf(settings, LEARNER_NAMES),
+    seeds,
+    apart: settings.methods !== undefined,
+  })
 }
 
 function tell(progress: Progress, event: RunLearnEvent): void {

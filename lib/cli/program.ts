@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import process from 'node:process'
 import { Command, CommanderError } from 'commander'
+import type { Device } from '../device.js'
 import { isCambiumError, messageOf } from '../errors.js'
 import { buildCommand } from './build.js'
 import { classifyCommand } from './classify.js'
@@ -52,6 +53,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('Teach CLIP new things without losing what it knows')
     .version(version)
     .showHelpAfterError('(add --help for what there is)')
+  // Before a command makes tensors; no command has another use for it.
+  program.hook('preAction', async (_, command) => {
+    const device = command.opts<{ device?: Device }>().device ?? (process.env.CAMBIUM_DEVICE as Device | undefined)
+    if (device && command.name() !== 'doctor' && command.name() !== 'build') (await import('../device.js')).useDevice(device)
+  })
   for (const create of COMMANDS) program.addCommand(create(exit).copyInheritedSettings(program))
   for (const command of [program, ...program.commands]) command.exitOverride()
   try {

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { z } from 'zod'
 import type { CambiumError } from '../errors.js'
 import type { OpenModel } from '../train/open-model.js'
-import { addOutputFlags, numeric } from './flags.js'
+import { addOutputFlags, DEVICE_FLAG, numeric } from './flags.js'
 import { type Input, readInputs } from './input-lines.js'
 import { ResultLines } from './result-lines.js'
 import { common } from './settings.js'
@@ -29,6 +29,7 @@ export function addStreamFlags(command: Command): Command {
     .option('--out <file>', 'write the results there instead of on standard output')
     .option('--batch <n>', 'encoded at once, changes no result; 1 answers each line at once (default: 32)', numeric)
     .option('--strict', 'stop with exit code 1 at the first input that cannot be read')
+    .option(...DEVICE_FLAG)
     .option('--dtype <type>', 'operands of products: f32 or bf16 (default: bf16 where the processor multiplies it)')
     .option('--image-size <n>', 'side of the images, position embeddings are interpolated (default: the model’s)', numeric)
     .option('--exif', 'turn images as their EXIF orientation says')

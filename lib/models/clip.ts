@@ -1,5 +1,6 @@
 // CLIP (Radford et al. 2021): two towers of pre-norm blocks, config + weights -> features.
 
+import { type Device, useDevice } from '../device.js'
 import { CambiumError } from '../errors.js'
 import { loadPreprocessor, openClipFolder } from '../formats/clip-files.js'
 import type { ClipConfig, HiddenAct, TowerConfig } from '../formats/hf-config.js'
@@ -19,7 +20,9 @@ import { type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
 
 export interface ClipOptions {
-  /** operands of products; default bf16 where the CPU multiplies it natively, else f32 */
+  /** where it computes: a process has one device, chosen before there are tensors; default: what is in force, the CPU from the start */
+  device?: Device
+  /** operands of products; default bf16 where the device multiplies it natively, else f32 */
   dtype?: FloatDType
   /** another image side than the checkpoint's: position embeddings are interpolated (bicubic) */
   imageSize?: number
@@ -41,9 +44,10 @@ export interface ClipOptions {
   checkpoint?: 'none' | 'blocks'
 }
 
-/** What the default of `dtype` is on this machine. */
+/** What the default of `dtype` is on this machine, and the device in force. */
 export function defaultDtype(): FloatDType {
-  return ['avx512_bf16', 'amx'].includes(native.backendInfo().level) ? 'bf16' : 'f32'
+  const { device, level } = native.backendInfo()
+  return device === 'cuda' || ['avx512_bf16', 'amx'].includes(level) ? 'bf16' : 'f32'
 }
 
 export class Clip {
@@ -70,6 +74,7 @@ export class Clip {
    * @throws E_NOT_FOUND, E_PICKLE, E_CONFIG, E_CHECKPOINT (missing and unexpected tensors), E_SHAPE, E_SAFETENSORS_…
    */
   static async load(folder: string, options: ClipOptions = {}): Promise<Clip> {
+    if (options.device) useDevice(options.device)
     const { dtype = defaultDtype() } = options
     const files = await openClipFolder(folder, { layout: options.layout, hiddenAct: options.hiddenAct })
     const found = files.config

@@ -60,6 +60,17 @@ Napi::Value probe_device(Environment& e, const Info& info) {
 void bind_devices(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "useDevice", use_device);
   bind(env, exports, "probeDevice", probe_device);
+  // {free, total} bytes of the device in force; null for the CPU, whose memory is the system's
+  bind(env, exports, "deviceMemory", [](Environment& e, const Info& info) -> Napi::Value {
+    CbDevice* const device = e.session().device();
+    if (!device) return info.Env().Null();
+    size_t free = 0, total = 0;
+    if (device->memory(device, &free, &total) != CB_OK) fail("E_DEVICE", "device: %s", device->message);
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("free", to_js(info.Env(), static_cast<int64_t>(free)));
+    out.Set("total", to_js(info.Env(), static_cast<int64_t>(total)));
+    return out;
+  });
 }
 
 }  // namespace cambium

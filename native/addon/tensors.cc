@@ -267,7 +267,7 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
       out.Set("name", Napi::String::New(info.Env(), device->name));
       out.Set("products", Napi::String::New(info.Env(), device->products));
     }
-    out.Set("level", Napi::String::New(info.Env(), level_name(cpu_level())));
+    out.Set("level", Napi::String::New(info.Env(), e.session().device() ? e.session().device()->name : level_name(cpu_level())));
     Napi::Array levels = Napi::Array::New(info.Env());
     for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx})
       if (level_available(level)) levels.Set(levels.Length(), Napi::String::New(info.Env(), level_name(level)));

@@ -1,0 +1,67 @@
+/**
+ * Which device the tensors of this process (or worker) live on. The CPU, unless a GPU is asked for: then the library of CUDA
+ * kernels beside the addon is opened, and says why when it cannot be used.
+ */
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import process from 'node:process'
+import { PACKAGE_ROOT } from './addon/load-addon.js'
+import { CambiumError, messageOf } from './errors.js'
+import { addonPath, native } from './native.js'
+
+/** 'auto': the GPU when there is one that will do, else the CPU. */
+export type Device = 'cpu' | 'cuda' | 'auto'
+
+const LIBRARY = 'libcambium_cuda.so'
+
+/** Files that may hold the CUDA kernels, in the order in which they are tried. */
+export function cudaLibraries(): string[] {
+  const override = process.env.CAMBIUM_CUDA_LIBRARY
+  if (override) return [override]
+  const beside = join(dirname(addonPath), LIBRARY)
+  const others = ['build/Release', `prebuilds/${process.platform}-${process.arch}`].map((folder) => join(PACKAGE_ROOT, folder, LIBRARY))
+  return [...new Set([beside, ...others])]
+}
+
+function cudaLibrary(): string {
+  const tried = cudaLibraries()
+  const found = tried.find((path) => existsSync(path))
+  if (found) return found
+  throw new CambiumError('E_DEVICE', `cuda: expected ${LIBRARY}, got none (looked at ${tried.join(', ')}; npm run build:cuda makes it)`, {
+    details: { tried },
+  })
+}
+
+const cublas = () => process.env.CAMBIUM_CUBLAS ?? null
+
+/** What a GPU answered: its name, what multiplies matrices there, bytes of its memory; or why it cannot be used. */
+export type CudaFinding =
+  | {
+      readonly available: true
+      readonly name: string
+      readonly products: string
+      readonly memory: { readonly free: number; readonly total: number }
+    }
+  | { readonly available: false; readonly reason: string }
+
+/** Opens the GPU, asks and closes it again. Never throws. */
+export function probeCuda(): CudaFinding {
+  try {
+    const { name, products, free, total } = native.probeDevice(cudaLibrary(), cublas())
+    return { available: true, name, products, memory: { free, total } }
+  } catch (error) {
+    return { available: false, reason: messageOf(error).replace(/^cuda: /, '') }
+  }
+}
+
+/**
+ * Chooses the device of everything from here on.
+ * @throws E_OPTION for another name; E_DEVICE when 'cuda' cannot be used, with the reason, or when there are tensors on another device
+ */
+export function useDevice(device: Device): void {
+  if (!['cpu', 'cuda', 'auto'].includes(device)) throw new CambiumError('E_OPTION', `device: expected cpu, cuda or auto, got ${device}`)
+  const inForce = native.backendInfo().device
+  if (device === inForce || (device === 'auto' && inForce === 'cuda')) return
+  if (device === 'auto' && (native.memory().tensors > 0 || !probeCuda().available)) return
+  native.useDevice(device === 'cpu' ? null : cudaLibrary(), cublas())
+}
