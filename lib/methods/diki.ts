@@ -5,12 +5,12 @@
 //
 // in the first `depth` blocks of both towers. K_r ~ U(−1, 1), V_r = 0: still the same model. One object is the bank of one task:
 // training sees no other task's parameters, so none of them can change, whatever the optimizer does.
-import { CambiumError } from '../errors.js'
 import type { Injection, LayerInjection, Method, Tower, View } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
-import { concatRows, reshape, scale } from '../ops.js'
-import { noGradient, Parameter, scope, Tensor } from '../tensor.js'
+import { scale } from '../ops.js'
+import { noGradient, type Parameter, scope, Tensor } from '../tensor.js'
+import { KeyValueBank, KeyValueStack, type KeyValueStart, type KeyValues } from './key-value-bank.js'
 
 export interface DikiOptions {
   /** blocks of each tower that have a bank, the first ones; at most all of a tower (paper: 8) */
@@ -23,20 +23,12 @@ export interface DikiOptions {
   seed?: number
 }
 
-/** Keys and values of one layer, f32 [T, l, D]: of one task, or of several, one after the other. */
-interface Bank<T extends Tensor = Tensor> {
-  readonly keys: T
-  readonly values: T
-}
-
 const RANDOM_SITE = 0xd1c10001
 
 export class Diki implements Method {
   readonly name = 'diki'
-  readonly parameters: Parameter[] = []
   readonly options: Readonly<Required<DikiOptions>>
-  /** by `<tower>.<layer>` */
-  readonly banks = new Map<string, Bank<Parameter>>()
+  readonly bank: KeyValueBank
 
   /**
    * @param task names the parameters, `task-<t>.<tower>.<layer>.keys` and `.values`, [1, l, D] each, and keys their random start
@@ -48,16 +40,19 @@ export class Diki implements Method {
     readonly task = 0,
   ) {
     const { depth = 8, length = 8, towers = ['vision', 'text'], seed = 0 } = options
-    for (const [name, value] of Object.entries({ depth, length }))
-      if (!Number.isInteger(value) || value < 1) throw new CambiumError('E_OPTION', `${name}: expected a positive integer, got ${value}`)
-    if (towers.length === 0) throw new CambiumError('E_OPTION', 'towers: expected vision, text or both, got none')
     this.options = { depth, length, towers, seed }
-    let site = 0
-    for (const tower of ['vision', 'text'] as const) {
-      const { hiddenSize, numHiddenLayers } = clip.config[tower]
-      for (let layer = 0; layer < Math.min(depth, numHiddenLayers); layer++, site++)
-        if (towers.includes(tower)) this.add(`${tower}.${layer}`, hiddenSize, site)
-    }
+    const start: KeyValueStart = (part, site, count) =>
+      part === 'values' ? null : native.random(seed, task, RANDOM_SITE + site, count, 0).map((u) => 2 * u - 1)
+    this.bank = new KeyValueBank(clip, this.options, task, start)
+  }
+
+  get parameters(): readonly Parameter[] {
+    return this.bank.parameters
+  }
+
+  /** By `<tower>.<layer>`. */
+  get banks(): ReadonlyMap<string, KeyValues<Parameter>> {
+    return this.bank.layers
   }
 
   get settings(): Readonly<Record<string, unknown>> {
@@ -65,7 +60,7 @@ export class Diki implements Method {
   }
 
   layer(tower: Tower, index: number): LayerInjection | undefined {
-    return separate(this.banks.get(`${tower}.${index}`))
+    return separate(this.bank.at(tower, index))
   }
 
   decays(parameter: Parameter): boolean {
@@ -95,39 +90,17 @@ export class Diki implements Method {
   }
 
   dispose(): void {
-    for (const parameter of this.parameters) parameter.dispose()
-  }
-
-  private add(key: string, width: number, site: number): void {
-    const { length, seed } = this.options
-    const named = (part: string, data: Float32Array | null) => {
-      const parameter = Parameter.named(`task-${this.task}.${key}.${part}`, data, [1, length, width])
-      parameter.trainable = true
-      this.parameters.push(parameter)
-      return parameter
-    }
-    const uniform = native.random(seed, this.task, RANDOM_SITE + site, length * width, 0)
-    const keys = named(
-      'keys',
-      uniform.map((u) => 2 * u - 1),
-    )
-    this.banks.set(key, { keys, values: named('values', null) })
+    this.bank.dispose()
   }
 }
 
 /** The banks of several tasks stacked once, [T, l, D] a layer, for evaluation with a task and a weight for each sample. */
 export class DikiStack {
-  private readonly stacked: ReadonlyMap<string, Bank>
+  private readonly stack: KeyValueStack
 
   /** @param tasks at least one, of the same options */
   constructor(tasks: readonly Diki[]) {
-    const keys = [...tasks[0].banks.keys()]
-    const stacked = (key: string, part: keyof Bank) => {
-      const parts = tasks.map((task) => (task.banks.get(key) as Bank)[part])
-      return reshape(concatRows(parts), [tasks.length, ...parts[0].shape.slice(1)])
-    }
-    const stack = scope(() => noGradient(() => keys.map((key) => ({ keys: stacked(key, 'keys'), values: stacked(key, 'values') }))))
-    this.stacked = new Map(keys.map((key, i) => [key, stack[i]]))
+    this.stack = new KeyValueStack(tasks.map(({ bank }) => bank))
   }
 
   /**
@@ -137,18 +110,15 @@ export class DikiStack {
   at(index: Tensor, weight: Tensor): Injection {
     return {
       layer: (tower, layer) => {
-        const bank = this.stacked.get(`${tower}.${layer}`)
+        const bank = this.stack.at(tower, layer)
         return bank && { keyValues: { ...bank, softmax: 'separate', index, weight } }
       },
     }
   }
 
   dispose(): void {
-    for (const { keys, values } of this.stacked.values()) {
-      keys.dispose()
-      values.dispose()
-    }
+    this.stack.dispose()
   }
 }
 
-const separate = (bank: Bank | undefined): LayerInjection | undefined => bank && { keyValues: { ...bank, softmax: 'separate' } }
+const separate = (bank: KeyValues | undefined): LayerInjection | undefined => bank && { keyValues: { ...bank, softmax: 'separate' } }

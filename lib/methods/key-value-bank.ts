@@ -26,7 +26,7 @@ export type KeyValueStart = (part: keyof KeyValues, site: number, count: number)
 export class KeyValueBank {
   /** named `task-<t>.<tower>.<layer>.keys` and `.values`, [1, l, D] each */
   readonly parameters: Parameter[] = []
-  private readonly layers = new Map<string, KeyValues<Parameter>>()
+  private readonly byPlace = new Map<string, KeyValues<Parameter>>()
 
   /** @throws E_OPTION for a depth or length that is no positive integer, no tower */
   constructor(clip: Clip, { depth, length, towers }: KeyValueOptions, task: number, start: KeyValueStart) {
@@ -45,18 +45,18 @@ export class KeyValueBank {
           this.parameters.push(parameter)
           return parameter
         }
-        this.layers.set(`${tower}.${layer}`, { keys: named('keys'), values: named('values') })
+        this.byPlace.set(`${tower}.${layer}`, { keys: named('keys'), values: named('values') })
       }
     }
   }
 
   at(tower: Tower, layer: number): KeyValues<Parameter> | undefined {
-    return this.layers.get(`${tower}.${layer}`)
+    return this.byPlace.get(`${tower}.${layer}`)
   }
 
   /** By `<tower>.<layer>`. */
-  entries(): IterableIterator<[string, KeyValues<Parameter>]> {
-    return this.layers.entries()
+  get layers(): ReadonlyMap<string, KeyValues<Parameter>> {
+    return this.byPlace
   }
 
   dispose(): void {
@@ -70,10 +70,9 @@ export class KeyValueStack {
 
   /** @param banks at least one, of the same options */
   constructor(banks: readonly KeyValueBank[]) {
-    const places = [...banks[0].entries()].map(([place]) => place)
-    const of = banks.map((bank) => new Map(bank.entries()))
+    const places = [...banks[0].layers.keys()]
     const stack = (place: string, part: keyof KeyValues) => {
-      const parts = of.map((layers) => (layers.get(place) as KeyValues)[part])
+      const parts = banks.map(({ layers }) => (layers.get(place) as KeyValues)[part])
       return reshape(concatRows(parts), [parts.length, ...parts[0].shape.slice(1)])
     }
     const stacked = scope(() => noGradient(() => places.map((place) => ({ keys: stack(place, 'keys'), values: stack(place, 'values') }))))
