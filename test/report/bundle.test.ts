@@ -3,7 +3,9 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { classChart, lossChart, rateChart, tradeOffChart } from '../../lib/report/charts.js'
 import { drawSvg } from '../../lib/report/echarts.js'
+import { learnPage } from '../../lib/report/learn-report-page.js'
 import { temporaryFolder } from '../temporary-folder.js'
+import { learnRuns } from './learn-runs.js'
 import { stepEvent, writeRun } from './run-folder.js'
 
 const folder = temporaryFolder()
@@ -20,6 +22,15 @@ test('the built package draws with its own copy of the charts, to the same page'
   expect([child.status, child.stderr.toString()]).toEqual([0, ''])
   const page = (name: string) => readFileSync(join(folder, name), 'utf8')
   expect(page('built.html')).toBe(page('sources.html'))
+})
+
+test('so does the report of a stream of tasks', () => {
+  const runs = learnRuns()
+  const script = `process.stdout.write(require(process.argv[1]).learnPage('x', JSON.parse(require('fs').readFileSync(0, 'utf8'))))`
+  const built = join(root, 'dist/report/learn-report-page.js')
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script, built], { input: JSON.stringify(runs), maxBuffer: 1e8 })
+  expect([status, stderr.toString()]).toEqual([0, ''])
+  expect(stdout.toString()).toBe(learnPage('x', runs))
 })
 
 test('charts draw whatever there is: one step, one class, one point, thousands', () => {

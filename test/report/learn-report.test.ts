@@ -241,6 +241,7 @@ describe('cambium report', () => {
     expect(await program(['report', at('one')])).toMatchObject({ code: 0, out: `report: ${at('one', 'report.html')}\n`, err: '' })
     expect(readFileSync(at('one', 'report.html'), 'utf8')).toBe(learnPage('one', [learnRun({})]))
     for (const run of learnRuns()) write(run, 'several', run.label, `seed-${run.seed}`)
+    write(learnRun({ label: 'tried' }), 'several', 'DIKI', 'tried-0') // what validation did not choose is no run
     const told = await program(['report', at('several'), '--json', '--out', at('several.html')])
     expect(JSON.parse(told.out)).toEqual({ file: at('several.html') })
     const runs = await readLearnRuns(at('several'))
