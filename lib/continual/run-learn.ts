@@ -36,8 +36,10 @@ export interface RunSettings
 export interface RunLearnOptions extends RunSettings {
   /** folder of the pretrained CLIP */
   model: string
-  /** folder of the run, or of the runs: OUT/<label>/seed-<s> where there are several */
+  /** folder of the run, or of the runs: OUT/<label>/seed-<s> where there are several, or with `apart` */
   out: string
+  /** a folder of its own for the one run too, for more methods and seeds beside it later */
+  apart?: boolean
   stream: StreamSpec
   methods: readonly LearnMethod[]
   /** default 0 */
@@ -66,7 +68,7 @@ export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] 
   const { out, methods, seeds = [0], stream } = options
   check(methods, seeds)
   const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}))
-  const single = methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
+  const single = !options.apart && methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
   const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
   const reports: LearnReport[] = []
   let run = 0
