@@ -104,6 +104,18 @@ test('a key learns by its pull alone, towards the frozen features of its images'
   expect(left.after).toEqual(left.before)
 })
 
+test('while a prompt trains, classes are said under it as it is now', async () => {
+  const learner = await make()
+  const { method } = (await learner.begin(tasks[0], {})) as TaskTraining
+  const [{ train }] = tasks
+  const scores = async () => (await scoresOf(learner, train, promptsOf(train), { task: 0 })).values
+  const before = await scores()
+  for (const parameter of method.parameters)
+    if (parameter.name.includes('.text.')) parameter.write((await parameter.floats()).map((v, i) => v + Math.sin(i)))
+  expect(relativeError([await scores(), before])).toBeGreaterThan(1e-3)
+  learner.dispose()
+})
+
 test('an image is given the task whose key is nearest, by itself: order and company change nothing', async () => {
   const learner = await make({ lr: 3e-2 })
   for (const task of tasks) await learnTask(clip, learner, task)

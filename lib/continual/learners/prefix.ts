@@ -57,7 +57,8 @@ class PrefixLearner implements Learner {
   private readonly finished: Prefix[] = []
   private current: Prefix | undefined
   private readonly frozen = new FeatureCache() // the model itself never changes
-  private heads: TextBank
+  /** of finished tasks, whose prompts never change */
+  private readonly heads: TextBank
   /** features under the prompts, as long as the loop keeps those of one stage */
   private readonly prompted = new WeakMap<FeatureCache, Map<Dataset, Prompted>>()
 
@@ -98,7 +99,6 @@ class PrefixLearner implements Learner {
   async end(): Promise<void> {
     if (this.current) this.finished.push(this.current)
     this.current = undefined
-    this.heads = this.newHeads()
   }
 
   async score(
