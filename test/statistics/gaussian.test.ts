@@ -42,7 +42,7 @@ describe('as PyTorch and scikit-learn compute it in f64', () => {
     ['full', 400, { shrinkage: 'none' }],
     ['few.ridge', 9, { shrinkage: 'none', ridge: 1e-3 }],
     ['few.fixed', 9, { shrinkage: 0.3 }],
-    ['few.ledoit_wolf', 9, {}],
+    ['few.ledoit_wolf', 9, { shrinkage: 'ledoit-wolf' }],
   ])('%s: log density', async (name, count, options) => {
     const get = await oracle()
     const all = Float32Array.from(get('features'))
@@ -65,7 +65,7 @@ describe('as PyTorch and scikit-learn compute it in f64', () => {
       expect(relativeError([mean, get('mean').subarray(t * d, (t + 1) * d)])).toBeLessThan(1e-14)
       expect(relativeError([covariance, packed])).toBeLessThan(1e-13)
       expect(estimate).toEqual({ count: 400, method: 'none', intensity: 0, ridge: 1e-7 })
-      const few = await fitted(all.subarray(t * 400 * d, (t * 400 + 9) * d), d)
+      const few = await fitted(all.subarray(t * 400 * d, (t * 400 + 9) * d), d, { shrinkage: 'ledoit-wolf' })
       expect(few.estimate).toMatchObject({ count: 9, method: 'ledoit-wolf', ridge: 0 })
       expect(few.estimate.intensity).toBeCloseTo(get('few.ledoit_wolf.shrinkage')[t], 12)
     }
@@ -153,8 +153,10 @@ describe('few samples', () => {
     expect((await fitted(numbers(12 * d), d)).estimate.method).toBe('none')
     expect((await fitted(numbers(12 * d), d)).note).toBeUndefined()
     const few = await fitted(numbers(11 * d), d)
-    expect(few.estimate.method).toBe('ledoit-wolf')
-    expect(few.note).toMatch(/^covariance shrunk by 0\.\d+ .*: 11 samples of 6 dimensions, fewer than twice as many$/)
+    expect(few.estimate).toEqual({ count: 11, method: 'fixed', intensity: 0.1, ridge: 1e-7 })
+    expect(few.note).toBe('covariance shrunk by 0.1: 11 samples of 6 dimensions, fewer than twice as many')
+    const wolf = await fitted(numbers(30 * d), d, { shrinkage: 'ledoit-wolf' })
+    expect(wolf.note).toMatch(/^covariance shrunk by [01][.\d]* \(Ledoit and Wolf\): 30 samples of 6 dimensions$/)
   })
 
   test('without shrinkage are warned of', async () => {
