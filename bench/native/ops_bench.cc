@@ -106,6 +106,46 @@ void attention(int64_t batch, int64_t n, int64_t heads, int64_t width, bool caus
   report(name + " backward", 5 * product, "GF/s", [&](CbContext* c) { return backend().attention_backward(c, &g); });
 }
 
+// Attention without and with a branch of slots in turn, and the branch's share: medians of CPU or wall times, as above.
+void branch(int64_t batch, int64_t n, int64_t heads, int64_t slots, bool causal, int32_t type) {
+  const std::string name = std::string("branch ") + type_name(type) + " n=" + std::to_string(n) + " l=" + std::to_string(slots) +
+                           (causal ? " causal" : "");
+  if (name.find(filter) == std::string::npos) return;
+  const int64_t m = batch * n, d = heads * 64;
+  std::vector<int32_t> offsets;
+  for (int64_t b = 0; b <= batch; ++b) offsets.push_back(int32_t(b * n));
+  auto qkv = random_tensor(m * 3 * d, type), y = random_tensor(m * d, type), dy = random_tensor(m * d, type), dqkv = qkv;
+  auto keys = random_tensor(slots * d, CB_F32), values = keys, dkeys = keys, dvalues = keys;
+  std::vector<float> lse(size_t(heads * m));
+  const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
+  attention_args f[2] = {{batch, m, d, heads, n, qkv.data(), type, causal, offsets.data(), y.data(), lse.data(), {}}};
+  f[1] = f[0];
+  f[1].branch = {1, slots, f32(keys), f32(values), nullptr, nullptr, 0};
+  attention_grads g[2] = {{&f[0], dy.data(), dqkv.data(), {}}, {&f[1], dy.data(), dqkv.data(), {f32(dkeys), f32(dvalues), 0, 0}}};
+  attention_grads bank = g[1];
+  bank.dqkv = nullptr;
+  Context context;
+  std::vector<double> seconds[5], share[3];  // forward, backward without and with; backward of the branch alone
+  for (int run = -2; run < 31; ++run) {
+    double took[5];
+    for (int i = 0; i < 5; ++i) {
+      context.next = 0;
+      const double start = now();
+      if (i < 2) backend().attention_forward(&context.c, &f[i]);
+      else backend().attention_backward(&context.c, i == 4 ? &bank : &g[i - 2]);
+      took[i] = now() - start;
+    }
+    for (int i = 0; run >= 0 && i < 5; ++i) seconds[i].push_back(took[i]);
+    if (run < 0) continue;
+    share[0].push_back(took[1] / took[0]), share[1].push_back(took[3] / took[2]);
+    share[2].push_back((took[1] + took[3]) / (took[0] + took[2]));
+  }
+  const auto median = [](std::vector<double>& v) { return std::sort(v.begin(), v.end()), v[v.size() / 2]; };
+  std::printf("%-32s forward %.3f -> %.3f ms (%.3f), backward %.3f -> %.3f ms (%.3f), both (%.3f); of the bank alone %.3f ms\n", name.c_str(),
+              median(seconds[0]) * 1e3, median(seconds[1]) * 1e3, median(share[0]), median(seconds[2]) * 1e3,
+              median(seconds[3]) * 1e3, median(share[1]), median(share[2]), median(seconds[4]) * 1e3);
+}
+
 void layer_norm(int64_t m, int64_t d, int32_t y_type) {
   const std::string name = std::string("layer_norm f32 -> ") + type_name(y_type) + " d=" + std::to_string(d);
   if (!wanted(name)) return;
@@ -210,6 +250,10 @@ int main(int argc, char** argv) {
     attention(8, 197, 12, 64, false, type);
     attention(8, 257, 16, 64, false, type);
     attention(1, 1370, 12, 64, false, type);
+    branch(8, 197, 12, 8, false, type);
+    branch(8, 197, 12, 16, false, type);
+    branch(8, 77, 8, 8, true, type);
+    branch(8, 77, 8, 16, true, type);
   }
   layer_norm(1576, 768, CB_BF16);
   layer_norm(1576, 768, CB_F32);

@@ -94,8 +94,12 @@ void run(const Sizes& s, int32_t type, bool accumulate) {
   for (int64_t b = 0; b < batch; ++b) c.index.push_back(int32_t(b * b % s.tasks)), weight.set(b, double(b % 3) / 2);
   c.qkv = values(qkv), c.keys = values(keys), c.values = values(vals), c.weight = values(weight), c.dy = values(dy);
   c.y = zeros(c.m * c.d), c.dqkv = zeros(c.m * 3 * c.d);
-  c.dkeys = accumulate ? values(dkeys) : zeros(keys.count()), c.dvalues = accumulate ? values(dvalues) : zeros(keys.count());
+  c.dkeys = c.dvalues = zeros(keys.count());
   define(c);
+  Reference want_keys = c.dkeys, want_values = c.dvalues;
+  for (size_t i = 0; accumulate && i < want_keys.size(); ++i) {
+    want_keys[i] += dkeys.at(int64_t(i)), want_values[i] += dvalues.at(int64_t(i));
+  }
   attention_args f{};
   f.batch = batch, f.m = c.m, f.d = c.d, f.heads = s.heads, f.qkv = qkv.data(), f.type = type, f.causal = s.causal;
   f.max_tokens = *std::max_element(s.lengths.begin(), s.lengths.end());
@@ -107,9 +111,10 @@ void run(const Sizes& s, int32_t type, bool accumulate) {
   attention_grads g{};
   g.f = &f, g.dy = dy.data(), g.dqkv = dqkv.data(), g.branch = {dkeys.f32(), dvalues.f32(), accumulate, accumulate};
   const double bound = tolerance_of(type, 1e-5, 8e-3);
-  check(name + " backward", {{"dqkv", &dqkv, c.dqkv, bound}, {"dkeys", &dkeys, c.dkeys, bound}, {"dvalues", &dvalues, c.dvalues, bound}},
+  check(name + " backward",
+        {{"dqkv", &dqkv, c.dqkv, bound}, {"dkeys", &dkeys, want_keys, bound}, {"dvalues", &dvalues, want_values, bound}},
         [&](CbContext* context) { return backend().attention_backward(context, &g); });
-  g.dqkv = nullptr;
+  g.dqkv = nullptr, g.branch.dkeys_accumulate = g.branch.dvalues_accumulate = 0;
   check(name + " backward of the branch alone", {{"dkeys", &dkeys, c.dkeys, bound}, {"dvalues", &dvalues, c.dvalues, bound}},
         [&](CbContext* context) { return backend().attention_backward(context, &g); });
 }
