@@ -84,7 +84,7 @@ async function run({ method, methods, ...flags }: Record<string, unknown>): Prom
   return code
 }
 
-function placeOf({ out, continue: before, model, methods, only, seeds }: LearnSettings): string {
+function placeOf({ out, continue: before, model, methods, only, seeds, epochs, batch, accumulate }: LearnSettings): string {
   if (before === undefined) {
     if (out === undefined) throw new UsageError('settings: --out: expected a value, got none')
     if (model === undefined) throw new UsageError('settings: --model: expected a value, got none')
@@ -93,6 +93,8 @@ function placeOf({ out, continue: before, model, methods, only, seeds }: LearnSe
   if (out !== undefined) throw new UsageError('--out: expected it without --continue, got both')
   if (seeds !== undefined) throw new UsageError('--seeds: expected those of the run that is continued, got others')
   if ((methods ?? only) !== undefined) throw new UsageError('--methods: expected the method of the run that is continued, got others')
+  if ((epochs ?? batch ?? accumulate) !== undefined)
+    throw new UsageError('--epochs, --batch, --accumulate: expected those of the run that is continued, got others')
   return before
 }
 
@@ -104,8 +106,7 @@ async function learnAll(
   const { protocol, tasks, watch, base, increment, order, splitSeed, templates, model, seeds } = settings
   const { epochs, batch, accumulate, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel } = settings
   const stream = { protocol, tasks, watch, base, increment, order, splitSeed, templates }
-  const training = { epochs, batch, accumulate }
-  const shared: RunSettings = { training, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel, ...rest }
+  const shared: RunSettings = { checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel, ...rest }
   if (settings.continue !== undefined) {
     const { continueLearn } = await import('../continual/continue-learn.js')
     return continueLearn({ ...shared, model, out, stream })
@@ -118,6 +119,7 @@ async function learnAll(
     out,
     stream,
     methods: methodsOf(settings, LEARNER_NAMES),
+    over: { epochs, batch, accumulate },
     seeds,
     apart: settings.methods !== undefined,
   })

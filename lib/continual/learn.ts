@@ -13,7 +13,7 @@ import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { CheckpointEvent, EndEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
-import { Trainer, type TrainerOptions } from '../train/train.js'
+import { Trainer } from '../train/train.js'
 import { accuracy, evaluateStage, evaluateValidation, type StageOptions } from './evaluate-stage.js'
 import type { LearnedTask, LearnReport, LearnStage } from './learn-report.js'
 import { checkSameLearner, type LearnState, readLearnState, restoreLearner, writeLearnState } from './learn-state.js'
@@ -33,8 +33,6 @@ export interface LearnOptions {
   options?: Readonly<Record<string, unknown>>
   /** of every random draw. Default 0 */
   seed?: number
-  /** over what the method asks of the trainer: small machines, shorter runs */
-  training?: Partial<Pick<TrainerOptions, 'epochs' | 'batch' | 'accumulate'>>
   /** steps between checkpoints within a task (default: one an epoch), or none: a task that is killed begins anew */
   checkpointEvery?: number | false
   evaluationBatch?: number
@@ -161,8 +159,8 @@ class LearnRun {
   }
 
   private trainerOf(task: LearnTask, { method, objective, options: wanted, keepBest }: TaskTraining): Trainer {
-    const { learner, seed = 0, training, checkpointEvery, skipBroken, exif, onSkip } = this.options
-    const { data = task.train, ...rest } = { epochs: 10, batch: 64, ...wanted, ...definedOf(training ?? {}) }
+    const { learner, seed = 0, checkpointEvery, skipBroken, exif, onSkip } = this.options
+    const { data = task.train, ...rest } = { epochs: 10, batch: 64, ...wanted }
     const { validation, index } = task
     const score = async (set: NonNullable<typeof validation>) => {
       const options = { ...this.evaluation, onProgress: undefined, cache: new FeatureCache(), task: index }
@@ -273,10 +271,4 @@ function warningOf(saved: LearnState | undefined): { warning?: string } {
   const { level } = native.backendInfo()
   if (!saved || (saved.level === level && saved.cambium === VERSION)) return {}
   return { warning: `goes on with ${VERSION} at level ${level}, begun with ${saved.cambium} at ${saved.level}: the last bits may differ` }
-}
-
-function definedOf<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>
-  }
 }

@@ -26,7 +26,7 @@ export interface LearnMethod {
 
 /** What a run is given beside its stream and its method. */
 export interface RunSettings
-  extends Pick<LearnOptions, 'training' | 'checkpointEvery' | 'evaluationBatch' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
+  extends Pick<LearnOptions, 'checkpointEvery' | 'evaluationBatch' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
     Pick<ClipOptions, 'dtype' | 'imageSize'> {
   /** write OUT/model, an ordinary checkpoint, where what was learned is plain weights; a note tells where it is not */
   saveModel?: boolean
@@ -42,6 +42,8 @@ export interface RunLearnOptions extends RunSettings {
   apart?: boolean
   stream: StreamSpec
   methods: readonly LearnMethod[]
+  /** over the settings of every method that has them: smaller machines, shorter runs */
+  over?: MethodSettings
   /** default 0 */
   seeds?: readonly number[]
 }
@@ -67,7 +69,7 @@ export type RunLearnEvent =
 export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] | undefined> {
   const { out, methods, seeds = [0], stream } = options
   check(methods, seeds)
-  const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}))
+  const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}, options.over))
   const single = !options.apart && methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
   const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
   const reports: LearnReport[] = []
@@ -109,7 +111,7 @@ async function runOne(
   out: string,
 ) {
   const before = await finishedRun(out, { method, options: settings, seed }, stream)
-  if (before) return before
+  if (before && !options.saveModel) return before
   const { model, dtype, imageSize } = options
   const clip = await Clip.load(model, { dtype, imageSize })
   try {

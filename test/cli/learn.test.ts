@@ -68,7 +68,7 @@ test('a table for people; one more task tomorrow, without the files of the earli
   expect(first.out).toContain(at('days', 'report.html'))
   rmSync(at('own', 'warm'), { recursive: true }) // the data of the first task are gone
   rmSync(at('own', 'cold', 'train'), { recursive: true })
-  const more = ['learn', '--continue', at('days'), '--config', tomorrow, '--dtype', 'f32', '--epochs', '2', '--batch', '4', '--json']
+  const more = ['learn', '--continue', at('days'), '--config', tomorrow, '--dtype', 'f32', '--json']
   const second = await cambium(more)
   expect(second).toMatchObject({ code: 0, err: '' })
   const [report] = runsOf(second.out)

@@ -56,12 +56,14 @@ export type MethodSettings = Readonly<Record<string, unknown>>
 
 /**
  * Every combination of the values that are given as lists for settings that want one value.
+ * @param over wins, as far as the method has such settings
  * @throws E_OPTION for a method or a setting that there is not
  */
-export function settingsToTry(name: string, settings: MethodSettings): MethodSettings[] {
+export function settingsToTry(name: string, settings: MethodSettings, over: MethodSettings = {}): MethodSettings[] {
   const { shape } = kindOf(name).settings
+  const known = Object.entries(over).filter(([key, value]) => value !== undefined && key in shape)
   let combinations: MethodSettings[] = [{}]
-  for (const [key, value] of Object.entries(settings)) {
+  for (const [key, value] of Object.entries({ ...settings, ...Object.fromEntries(known) })) {
     const listed = Array.isArray(value) && value.length > 0 && shape[key]?.safeParse(value).success === false
     const values: unknown[] = listed ? value : [value]
     combinations = combinations.flatMap((one) => values.map((each) => ({ ...one, [key]: each })))
