@@ -127,14 +127,35 @@ describe('after two tasks', () => {
     expect(rows).not.toEqual((await scoresOf(learner, sets[1], sets[1], { task: 0 })).rows)
   })
 
-  test('what was kept gives the same scores in another learner, and weight 0 is zero-shot to the bit', async () => {
+  /** What was kept of the learner, with the JSON as a copy. */
+  const kept = () => {
     const { json, tensors, doubles } = learner.state()
-    const text = JSON.parse(JSON.stringify(json))
     const read = async (name: string) => {
       const parameter = tensors.find((p) => p.name === name) as Parameter
       return { shape: parameter.shape, data: await parameter.floats() }
     }
     const readDoubles = async (name: string) => Float64Array.from(doubles?.get(name) as Float64Array)
+    return { text: JSON.parse(JSON.stringify(json)), read, readDoubles }
+  }
+
+  test('at weight 1 each image is scored as by the bank that it chose', async () => {
+    const { text, read, readDoubles } = kept()
+    for (const task of text.tasks) task.calibration.offset = -1e6
+    const other = await learnerOf()
+    await other.restore(text, read, readDoubles)
+    for (const data of sets) {
+      const { rows, selection } = await scoresOf(other, data)
+      const own = [(await scoresOf(other, data, data, { task: 0 })).rows, (await scoresOf(other, data, data, { task: 1 })).rows]
+      expect([...(selection?.weight ?? [])]).toEqual(rows.map(() => 1))
+      expect(rows).toEqual(rows.map((_, i) => own[selection?.task[i] ?? 0][i]))
+    }
+    const chosen = (await scoresOf(other, sets[1])).selection?.task
+    expect(chosen?.some((t) => t === 1)).toBe(true)
+    other.dispose()
+  })
+
+  test('what was kept gives the same scores in another learner, and weight 0 is zero-shot to the bit', async () => {
+    const { text, read, readDoubles } = kept()
     const other = await learnerOf()
     await other.restore(text, read, readDoubles)
     for (const data of sets) expect(await scoresOf(other, data)).toEqual(await scoresOf(learner, data))
