@@ -1,5 +1,6 @@
-// multiply: brings operands into the product's type, decides by the shape how the sums are split, and adds the splits up in
-// order.
+// multiply: brings operands into the product's type and leaves the product to cuBLASLt, where that is there and does it, or
+// to our own kernels: then the shape decides how the sums are split, and the splits are added up in order.
+#include "cuda/cublas_lt.h"
 #include "cuda/elementwise.h"
 #include "cuda/gemm.h"
 #include "cuda/gemm_tiles.h"
@@ -58,14 +59,16 @@ int multiply(CbContext* context, int32_t type, const Product& product) {
     if (const int status = aligned_bf16(context, p.m, part.k, &part.a)) return status;
     if (const int status = aligned_bf16(context, p.n, part.k, &part.b)) return status;
   }
+  int status = CB_OK;
+  if (multiply_by_cublas(context, type, p, &status)) return status;
   const int splits = splits_of(p);
   float* partial = nullptr;
   if (splits > 1) {
     partial = static_cast<float*>(context->scratch(context, size_t(splits) * size_t(p.m * p.n) * sizeof(float)));
     if (partial == nullptr) return CB_OUT_OF_MEMORY;
   }
-  if (const int status = (type == CB_BF16 ? multiply_bf16 : multiply_f32)(context, p, splits, partial)) return status;
-  if (splits == 1) return CB_OK;
+  status = (type == CB_BF16 ? multiply_bf16 : multiply_f32)(context, p, splits, partial);
+  if (status != CB_OK || splits == 1) return status;
   return for_rows(context, p.m, p.n, AddSplits{partial, p.m * p.n, p.n, splits, p.epilogue});
 }
 
