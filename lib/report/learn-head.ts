@@ -30,6 +30,7 @@ export function learnHead(title: string, methods: readonly LearnMethod[], sets: 
 <h1>${answer(shown, sets)}</h1>
 <div class="lead">${sentence(shown, sets)}${other !== undefined && other !== shown && sentence(other, sets)}</div>
 ${tiles(methods, sets)}
+${unfinished(methods)}
 </header>`
 }
 
@@ -85,6 +86,18 @@ function sentence(method: LearnMethod, sets: readonly LearnSet[]): Markup {
   const first = learned && html`${percents(learned.after)} % on the tasks at the end (${difference(learned)} from zero-shot)`
   const second = knew && html`${percents(knew.after)} % on ${list(watched)} (${difference(knew)})`
   return html`<p><b>${name(shorten(method.label, 30))}</b>: ${list([first, second].filter((part) => part !== undefined))}.</p>`
+}
+
+/** Runs that lack stages: what the page says of them is not their last word. */
+function unfinished(methods: readonly LearnMethod[]): Markup {
+  const short = methods.flatMap(({ runs }) =>
+    runs.filter(({ stages, sets }) => stages.length <= sets.filter(({ task }) => task !== null).length),
+  )
+  if (short.length === 0) return html``
+  const told = short.map(
+    ({ label, seed, stages }) => html`<li>${name(shorten(label, 40))}, seed ${seed}: ${stages.length - 1} tasks learned</li>`,
+  )
+  return html`<aside class="notice" role="note"><h2>Runs that are not finished</h2><ul>${told}</ul></aside>`
 }
 
 function tiles(methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {

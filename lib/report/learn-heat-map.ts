@@ -45,12 +45,11 @@ export function accuracyMap(method: LearnMethod, sets: readonly LearnSet[], larg
   const nameOf = (stage: number): Content =>
     stage === 0 ? 'pretrained' : name(shorten(taskName(tasks[stage - 1]?.name, sets, stage - 1), 12))
   const rows = stages.map((stage) => ({ name: nameOf(stage), cells: sets.map((set) => accuracyCell(method, stage, set, largest, round)) }))
-  const caption = `${method.label}: accuracy in percent after each task`
   const numbers = table(
     ['', ...sets.map((set) => name(shorten(set.name, 16)))],
     stages.map((stage) => [nameOf(stage), ...sets.map(({ index }) => spreadCell(accuracy(method, stage, index)))]),
   )
-  return html`<figure>${heatMap({ caption, columns: sets.map((set) => set.name), rows, gap: sets.findIndex(({ task }) => task === null) })}
+  return html`<figure>${heatMap({ caption: shorten(method.label, 28), columns: sets.map((set) => set.name), rows, gap: sets.findIndex(({ task }) => task === null) })}
 <details><summary>The numbers</summary>${numbers}</details></figure>`
 }
 

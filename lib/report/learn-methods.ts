@@ -31,9 +31,12 @@ export function methodsOf(runs: readonly LearnReport[]): LearnMethod[] {
   return methods.map((method, i) => ({ ...method, place: i === first ? 0 : i < first ? i + 1 : i }))
 }
 
-/** The method that the page is about: DIKI where it is there, else the first that learns. */
+/** Joint training has all the data at once: an upper bound. It and zero-shot, which learns nothing, are no rivals. */
+export const isRival = ({ method }: { readonly method: string }): boolean => method !== 'joint' && method !== 'zero-shot'
+
+/** The method that the page is about: DIKI where it is there, else the first that learns task by task. */
 export function focus<M extends { readonly method: string }>(methods: readonly M[]): M {
-  return methods.find(({ method }) => method === 'diki') ?? methods.find(({ method }) => method !== 'zero-shot') ?? methods[0]
+  return methods.find(({ method }) => method === 'diki') ?? methods.find(isRival) ?? methods[0]
 }
 
 export function spreadOf(values: readonly (number | undefined)[]): Spread | undefined {

@@ -1,7 +1,17 @@
 /** The measures of every method in one table, and what they mean. */
 import type { LabelSpace, LearnMetrics } from '../continual/metrics.js'
 import { marker } from './learn-curves.js'
-import { clearlyBest, found, type LearnMethod, type LearnSet, metricsOf, type Spread, spreadCell, spreadOf } from './learn-methods.js'
+import {
+  clearlyBest,
+  found,
+  isRival,
+  type LearnMethod,
+  type LearnSet,
+  metricsOf,
+  type Spread,
+  spreadCell,
+  spreadOf,
+} from './learn-methods.js'
 import { html, list, type Markup, name, shorten, table } from './markup.js'
 import { mean, points } from './numbers.js'
 
@@ -22,9 +32,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'Forward', sign: 1, value: ({ forwardTransfer }) => forwardTransfer.value, difference: true },
 ]
 
-/** Joint training has all the data at once: an upper bound. It and zero-shot, which learns nothing, are no rivals. */
 const isBound = ({ method }: LearnMethod): boolean => method === 'joint'
-const isRival = ({ method }: LearnMethod): boolean => method !== 'joint' && method !== 'zero-shot'
 
 /** @param among tasks of Transfer @param watched sets that pretraining knew: their mean at the end is a column */
 export function scoreTable(

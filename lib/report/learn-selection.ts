@@ -107,8 +107,7 @@ function chosenMap(method: LearnMethod, sets: readonly LearnSet[]): Markup {
     })
     return [{ name: name(shorten(set, 12)), cells }]
   })
-  const caption = `${method.label}: share in percent of each set’s images that were given each task’s parameters, at the end`
-  return heatMap({ caption, columns: tasks.map((task) => task.name), rows })
+  return heatMap({ caption: 'at the end, in percent', columns: tasks.map((task) => task.name), rows })
 }
 
 const shareOf = ({ tasks }: Selection, task: number): number => (tasks[task] ?? 0) / Math.max(1, total(tasks))

@@ -36,6 +36,16 @@ test('the answer comes first: what was learned, what was kept', () => {
   expect(page).toContain('sequential : 75.1 ± 0.1 % on the tasks at the end (+40.0 from zero-shot) and 20.1 ± 0.1 % on tin (−30.0).')
   expect(text(pageOf({ label: 'mine', loss: 0 }))).toContain('mine : gained 45.0 points on 3 tasks, lost nothing of what it knew before')
   expect(text(pageOf({ done: 1 }))).toContain('DIKI : 1 of 3 tasks so far')
+  expect(text(pageOf({ done: 1, seed: 4 }, { label: 'other' }))).toContain(
+    'Runs that are not finished DIKI , seed 4: 1 tasks learned Learned',
+  )
+  expect(page).not.toContain('not finished')
+  const methods = [
+    { label: 'none', method: 'zero-shot' },
+    { label: 'all', method: 'joint' },
+    { label: 'mine', method: 'lwf' },
+  ]
+  expect(text(pageOf(...methods))).toContain('mine : gained')
 })
 
 describe('measures', () => {
