@@ -1,7 +1,7 @@
 /** The settings of `cambium learn`: a tasks file, with flags over it. */
 import { z } from 'zod'
 import { streamShape } from '../continual/task-spec.js'
-import { common, UsageError } from './settings.js'
+import { common, parseBytes, UsageError } from './settings.js'
 
 const count = z.number().int()
 const label = z.string().regex(/^[\w.+-]+$/, 'expected a name of letters, digits and _.+-')
@@ -25,6 +25,7 @@ export const learnSettings = z.strictObject({
   accumulate: count.positive().optional(),
   checkpointEvery: z.union([count.positive(), z.literal(false)]).optional(),
   evaluationBatch: count.positive().optional(),
+  memoryBudget: z.union([z.number().positive(), z.string().transform(parseBytes)]).optional(),
   saveModel: z.boolean().optional(),
   report: z.boolean().optional(),
 })

@@ -3,11 +3,12 @@ import process from 'node:process'
 import { Command } from 'commander'
 import type { LearnReport } from '../continual/learn-report.js'
 import type { RunLearnEvent, RunSettings } from '../continual/run-learn.js'
+import { formatBytes } from '../train/estimate.js'
 import { addOutputFlags, DEVICE_FLAG, givenFlags, numbers, numeric } from './flags.js'
 import { INTERRUPTED } from './interrupt.js'
 import { type LearnSettings, learnSettings, methodsOf } from './learn-settings.js'
 import { learnTable } from './learn-table.js'
-import type { Progress } from './progress.js'
+import { formatSeconds, type Progress } from './progress.js'
 import { readSettings, UsageError } from './settings.js'
 import { runWork } from './work.js'
 
@@ -45,6 +46,7 @@ export function learnCommand(exit: (code: number) => void): Command {
     .option('--no-checkpoint-every', 'none within a task: one that is killed begins anew')
     .option('--evaluation-batch <n>', 'images at once in evaluation, changes no result (default: 64)', numeric)
     .option('--save-model', 'write OUT/model, an ordinary CLIP, where what was learned is plain weights (not diki, prefix)')
+    .option('--memory-budget <size>', 'refuse a task that is estimated to need more, such as 8GB (default: what is free)')
     .option('--no-report', 'write no report.html')
     .option(...DEVICE_FLAG)
     .option('--dtype <type>', 'operands of products: f32 or bf16 (default: bf16 where the processor multiplies it)')
@@ -104,9 +106,20 @@ async function learnAll(
   rest: Pick<RunSettings, 'signal' | 'onEvent'>,
 ): Promise<LearnReport[] | undefined> {
   const { protocol, tasks, watch, base, increment, order, splitSeed, templates, model, seeds } = settings
-  const { epochs, batch, accumulate, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel } = settings
+  const { epochs, batch, accumulate, checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel, memoryBudget } =
+    settings
   const stream = { protocol, tasks, watch, base, increment, order, splitSeed, templates }
-  const shared: RunSettings = { checkpointEvery, evaluationBatch, skipBroken, exif, dtype, imageSize, saveModel, ...rest }
+  const shared: RunSettings = {
+    checkpointEvery,
+    evaluationBatch,
+    skipBroken,
+    exif,
+    dtype,
+    imageSize,
+    saveModel,
+    memoryBudget: memoryBudget as number | undefined,
+    ...rest,
+  }
   if (settings.continue !== undefined) {
     const { continueLearn } = await import('../continual/continue-learn.js')
     return continueLearn({ ...shared, model, out, stream })
@@ -130,7 +143,12 @@ function tell(progress: Progress, event: RunLearnEvent): void {
   else if (event.type === 'note') progress.say(event.text)
   else if (event.type === 'chosen') progress.say(`${event.label}: ${JSON.stringify(event.choice.settings)}, chosen on validation`)
   else if (event.type === 'start' && event.warning) progress.say(`warning: ${event.warning}`)
-  else if (event.type === 'task') progress.say(`task ${event.task + 1}, ${event.name}: ${event.images} images, ${event.classes} classes`)
+  else if (event.type === 'task') progress.say(describeTask(event))
   else if (event.type === 'evaluate') progress.show(event.set, event.done, event.total)
   else if (event.type === 'step') progress.show(`task ${event.task + 1}`, event.step, event.steps, `loss ${event.loss.toFixed(3)}`)
+}
+
+function describeTask({ task, name, images, classes, steps, bytes, seconds }: Extract<RunLearnEvent, { type: 'task' }>): string {
+  const cost = steps === 0 ? '' : `; ${steps} steps, about ${formatBytes(bytes)} and ${formatSeconds(seconds)}`
+  return `task ${task + 1}, ${name}: ${images} images, ${classes} classes${cost}`
 }

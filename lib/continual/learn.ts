@@ -13,12 +13,14 @@ import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { CheckpointEvent, EndEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
+import { measureRate } from '../train/plan.js'
 import { Trainer } from '../train/train.js'
 import { accuracy, evaluateStage, evaluateValidation, type StageOptions } from './evaluate-stage.js'
 import type { LearnedTask, LearnReport, LearnStage } from './learn-report.js'
 import { checkSameLearner, type LearnState, readLearnState, restoreLearner, writeLearnState } from './learn-state.js'
 import type { Learner, LearnTask, TaskTraining } from './learner.js'
 import { promptsOf } from './learner-options.js'
+import { planTask, secondsOf } from './plan-task.js'
 import { checkStream, type StreamTask, type TaskStream } from './tasks.js'
 
 export interface LearnOptions {
@@ -36,6 +38,8 @@ export interface LearnOptions {
   /** steps between checkpoints within a task (default: one an epoch), or none: a task that is killed begins anew */
   checkpointEvery?: number | false
   evaluationBatch?: number
+  /** bytes; a task that is estimated to need more is refused. Default: what is free */
+  memoryBudget?: number
   skipBroken?: boolean
   exif?: boolean
   onSkip?: (error: CambiumError) => void
@@ -54,6 +58,9 @@ export type LearnEvent =
       readonly images: number
       readonly classes: number
       readonly steps: number
+      /** estimated, of training it */
+      readonly bytes: number
+      readonly seconds: number
     }
   | ({ readonly task: number } & (StepEvent | ScoredEvent | CheckpointEvent))
   | { readonly type: 'evaluated'; readonly stage: LearnStage }
@@ -86,6 +93,8 @@ class LearnRun {
   private readonly stages: LearnStage[] = []
   private validation: number | undefined
   private peakBytes = 0
+  /** of this machine; measured once */
+  private rate: number | undefined
   private readonly evaluation: StageOptions
 
   constructor(
@@ -136,13 +145,16 @@ class LearnRun {
     const classes = task.train.classNames.length
     const about = { name: task.name, classes, train: task.train.length, validation: task.validation?.length ?? 0 }
     if (!training) {
-      yield { type: 'task', task: t, name: task.name, images: task.train.length, classes, steps: 0 }
+      yield { type: 'task', task: t, name: task.name, images: task.train.length, classes, steps: 0, bytes: 0, seconds: 0 }
       await learner.end(task)
       return { ...about, steps: 0, seconds: 0, trained: 0 }
     }
     const trainer = this.trainerOf(task, training)
     try {
-      yield { type: 'task', task: t, name: task.name, images: trainer.options.data.length, classes, steps: trainer.steps }
+      const { bytes, flops } = planTask(this.clip, trainer.options, this.options.memoryBudget)
+      this.rate ??= await measureRate(this.clip.dtype)
+      const estimate = { bytes, seconds: secondsOf(flops, this.rate) }
+      yield { type: 'task', task: t, name: task.name, images: trainer.options.data.length, classes, steps: trainer.steps, ...estimate }
       let last: EndEvent | undefined
       for await (const event of trainer.run({ signal, resume: this.options.checkpointEvery !== false })) {
         if (event.type === 'end') last = event

@@ -26,7 +26,7 @@ export interface LearnMethod {
 
 /** What a run is given beside its stream and its method. */
 export interface RunSettings
-  extends Pick<LearnOptions, 'checkpointEvery' | 'evaluationBatch' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
+  extends Pick<LearnOptions, 'checkpointEvery' | 'evaluationBatch' | 'memoryBudget' | 'skipBroken' | 'exif' | 'onSkip' | 'signal'>,
     Pick<ClipOptions, 'dtype' | 'imageSize'> {
   /** write OUT/model, an ordinary checkpoint, where what was learned is plain weights; a note tells where it is not */
   saveModel?: boolean

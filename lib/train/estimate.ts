@@ -29,6 +29,8 @@ export interface TrainingShape {
   textTokens?: number
   /** Different prompts of a micro-batch at most (equal ones are encoded once). Default: one an image. */
   texts?: number
+  /** Every micro-batch encodes this many prompts: one a class. */
+  classTexts?: number
   /** Probability of dropping an adapter in a step. Default 0. */
   drop?: number
   /** An average of the trained parameters is kept. Default true. */
@@ -102,7 +104,7 @@ interface TowerLoad {
   readonly embedProduct: number
 }
 
-function towersOf({ config, textTokens, texts }: TrainingShape, micro: number): TowerLoad[] {
+function towersOf({ config, textTokens, texts, classTexts }: TrainingShape, micro: number): TowerLoad[] {
   const { vision, text } = config
   return [
     {
@@ -116,7 +118,7 @@ function towersOf({ config, textTokens, texts }: TrainingShape, micro: number): 
       name: 'text',
       tower: text,
       tokens: Math.min(textTokens ?? text.maxPositionEmbeddings, text.maxPositionEmbeddings),
-      samples: Math.min(texts ?? micro, micro),
+      samples: classTexts ?? Math.min(texts ?? micro, micro),
       embedProduct: 0,
     },
   ]

@@ -23,7 +23,7 @@ export interface PlanOptions extends MethodOptions {
 }
 
 /** Share of the rate of a plain product that a whole step is taken to reach: a guess for the first estimate, replaced by the real rate once training runs. */
-const STEP_EFFICIENCY = 0.6
+export const STEP_EFFICIENCY = 0.6
 
 /**
  * Estimates memory and time, and keeps the core within the budget from here on.

@@ -46,3 +46,16 @@ test('sequential: trains each task on its own images, and changes what it knew',
   expect(existsSync(at('sequential', 'task-0'))).toBe(false)
   expect(report.validation).toBeGreaterThan(0)
 })
+
+test('a task that cannot fit is refused before its first step; what it will take is told', async () => {
+  const { events } = await run('planned', 'sequential', { settings: training })
+  const planned = events.flatMap((event) => (event.type === 'task' ? [event] : []))
+  expect(planned).toHaveLength(3)
+  for (const { bytes, seconds } of planned) {
+    expect(bytes).toBeGreaterThan(853280 * 4) // the weights
+    expect(seconds).toBeGreaterThan(0)
+  }
+  const small = run('refused', 'sequential', { settings: training, memoryBudget: 1e6 })
+  await expect(small).rejects.toMatchObject({ code: 'E_MEMORY', message: expect.stringMatching(/memory budget/) })
+  expect(existsSync(at('refused', 'learn-state.json'))).toBe(false)
+})

@@ -1,0 +1,43 @@
+// What a task will take, told before it starts. Teachers, snapshots and statistics of a method are not counted.
+import type { Clip } from '../models/clip.js'
+import { native } from '../native.js'
+import { availableMemory, requireMemory, type TrainingShape } from '../train/estimate.js'
+import { STEP_EFFICIENCY } from '../train/plan.js'
+import type { TrainerOptions } from '../train/train.js'
+
+export interface TaskEstimate {
+  /** the process's largest use of memory */
+  readonly bytes: number
+  /** floating-point operations of all steps */
+  readonly flops: number
+}
+
+/**
+ * @param memoryBudget bytes; default what is free
+ * @throws E_MEMORY when the task cannot fit, with what would
+ */
+export function planTask(clip: Clip, options: TrainerOptions, memoryBudget?: number): TaskEstimate {
+  const { method, data, epochs, batch, accumulate, classTexts, ema } = options
+  const parameters = method.parameters.reduce((sum, { count }) => sum + count, 0)
+  const texts = classTexts ?? data.templates.flatMap((template) => data.classNames.map((name) => template.replace('{}', () => name)))
+  const shape: TrainingShape = {
+    config: clip.config,
+    // few parameters beside frozen weights: nothing else is kept of the blocks than what their frozen products need
+    ...(method.name === 'full'
+      ? { method: 'full' }
+      : { method: 'lora', lora: { vision: { parameters, kept: 0 }, text: { parameters: 0, kept: 0 } } }),
+    batch,
+    accumulate,
+    dtype: clip.dtype,
+    textTokens: Math.max(...clip.tokenize(texts.length > 0 ? texts : data.classNames).map((ids) => ids.length)),
+    classTexts: classTexts?.length,
+    ema: ema !== false,
+  }
+  const loaded = native.memory().reserved // the model is there already and is part of the estimate
+  const limit = memoryBudget ?? availableMemory() + loaded
+  const { memory, flopsPerStep } = requireMemory(shape, limit, memoryBudget === undefined ? 'available memory' : 'memory budget')
+  return { bytes: memory.total, flops: epochs * Math.floor(data.length / batch) * flopsPerStep }
+}
+
+/** Seconds of that many operations, at the rate of this machine. @param rate of a plain product, operations a second */
+export const secondsOf = (flops: number, rate: number): number => flops / (STEP_EFFICIENCY * rate)
