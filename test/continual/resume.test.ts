@@ -38,7 +38,7 @@ describe('stopped by its signal', () => {
     ['when a task begins', (event) => event.type === 'task' && event.task === 1],
     ['between two checkpoints', (event) => event.type === 'step' && event.task === 0 && event.step === 4],
     ['at the last step of a task', (event) => event.type === 'step' && event.task === 1 && event.step === 4],
-    ['between learning a task and looking at it', (event) => event.type === 'evaluated' && event.stage.after === 0],
+    ['after a task was looked at', (event) => event.type === 'evaluated' && event.stage.after === 0],
     ['after an epoch was scored', (event) => event.type === 'scored' && event.task === 1 && event.epoch === 0],
   ]
   let whole: LearnReport
