@@ -1,5 +1,147 @@
+// Products by cuBLASLt. It counts columns first, so that our y [m,n] is its D [n,m], D = op(B) op(A): a matrix of ours whose
+// rows lie along memory is the transpose there. The first algorithm of its heuristic is kept for a shape, types and alignment.
 #include "cuda/cublas_lt.h"
-namespace cambium { namespace cuda {
-void open_cublas(Device& device, const char*) { snprintf(device.products, sizeof device.products, "own"); }
-bool multiply_by_cublas(CbContext*, int32_t, const Product&, int*) { return false; }
-} }
+
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "cuda/cublas_library.h"
+
+namespace cambium {
+namespace cuda {
+namespace {
+
+constexpr size_t kWorkspace = size_t{32} << 20;
+#if defined(CAMBIUM_CUDA_EMULATED)
+constexpr int64_t kLeastWork = 0;  // the tests' products are small
+#else
+constexpr int64_t kLeastWork = int64_t{1} << 22;  // multiply-adds below which its set-up outweighs the product
+#endif
+
+int data_type(int32_t type) { return type == CB_BF16 ? lt::kBF16 : lt::kF32; }
+
+uint32_t alignment_of(const void* at) {
+  const auto bits = reinterpret_cast<uintptr_t>(at) | 256;
+  return uint32_t(bits & ~(bits - 1));
+}
+
+// What there is to do, in its terms.
+struct Request {
+  int64_t m, n, k;
+  Operand a, b;
+  const void* added;  // its C: y itself when accumulating, the residual, or y unread
+  float beta;
+  const float* bias;
+  void* y;
+  int32_t y_type;
+  int64_t y_stride;
+};
+
+bool request_of(int32_t type, const Product& p, Request* out) {
+  const Epilogue& e = p.epilogue;
+  const Part& part = p.part[0];
+  if (p.parts != 1 || e.gate || e.column_scale || e.act != CB_ACT_NONE || e.raw.data || e.pre.data || e.skip.data) return false;
+  if (part.a.type != type || part.b.type != type || part.k == 0 || p.m * p.n * part.k < kLeastWork) return false;
+  if (type == CB_F32 && e.y.type != CB_F32) return false;
+  if (e.residual.data && (e.residual.type != e.y.type || e.y.accumulate)) return false;
+  if (e.bias && e.y.type != CB_F32) return false;  // it would want the bias in bf16
+  const void* const added = e.residual.data ? e.residual.data : e.y.data;
+  *out = {p.m, p.n, part.k, part.a, part.b, added, e.residual.data || e.y.accumulate ? 1.f : 0.f, e.bias, e.y.data, e.y.type, e.stride};
+  return true;
+}
+
+// The descriptors of one call.
+class Call {
+ public:
+  Call(const Cublas& cublas, const Request& r) : lt_(cublas.library) {
+    const int32_t b_op = r.b.across ? lt::kPlain : lt::kTransposed, a_op = r.a.across ? lt::kTransposed : lt::kPlain;
+    const uint32_t epilogue = r.bias ? lt::kBias : lt::kNoEpilogue;
+    keep(lt_.MatmulDescCreate(&description, lt::kComputeF32, lt::kF32));
+    if (!status) set(lt::kTransA, b_op), set(lt::kTransB, a_op), set(lt::kEpilogue, epilogue);
+    if (!status && r.bias) set(lt::kBiasPointer, r.bias);
+    layout(&b, r.b, r.n, r.k), layout(&a, r.a, r.m, r.k);
+    keep(lt_.MatrixLayoutCreate(&y, data_type(r.y_type), uint64_t(r.n), uint64_t(r.m), r.y_stride));
+  }
+  ~Call() {
+    for (lt::Layout l : {a, b, y})
+      if (l) lt_.MatrixLayoutDestroy(l);
+    if (description) lt_.MatmulDescDestroy(description);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  lt::Status status = 0;
+  lt::Description description = nullptr;
+  lt::Layout a = nullptr, b = nullptr, y = nullptr;
+
+ private:
+  void keep(lt::Status s) { status = status ? status : s; }
+  template <class T>
+  void set(int attribute, const T& value) {
+    keep(lt_.MatmulDescSetAttribute(description, attribute, &value, sizeof value));
+  }
+  void layout(lt::Layout* out, const Operand& o, int64_t rows, int64_t k) {
+    const uint64_t first = uint64_t(o.across ? rows : k), second = uint64_t(o.across ? k : rows);
+    keep(lt_.MatrixLayoutCreate(out, data_type(o.type), first, second, o.stride));
+  }
+  const lt::Library& lt_;
+};
+
+using Key = std::tuple<int64_t, int64_t, int64_t, int32_t, int32_t, bool, bool, int64_t, int64_t, int64_t, bool, bool, uint32_t, uint32_t, uint32_t, uint32_t>;
+
+Key key_of(const Request& r) {
+  return {r.m,         r.n,    r.k,         r.a.type,      r.y_type, r.a.across,           r.b.across,           r.a.stride,          r.b.stride,
+          r.y_stride, r.bias, r.beta != 0, alignment_of(r.a.data), alignment_of(r.b.data), alignment_of(r.added), alignment_of(r.y)};
+}
+
+// Null: it has no algorithm for this.
+const lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const Call& call) {
+  static std::mutex lock;
+  static auto* const kept = new std::map<Key, lt::Heuristic>;  // never freed: streams may still run when the process ends
+  std::lock_guard<std::mutex> guard(lock);
+  const Key key = key_of(r);
+  auto it = kept->find(key);
+  if (it == kept->end()) {
+    lt::Preference preference = nullptr;
+    lt::Heuristic best{};
+    int found = 0;
+    if (cublas.library.MatmulPreferenceCreate(&preference)) return nullptr;
+    const auto set = [&](int attribute, const auto& value) { cublas.library.MatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value); };
+    set(lt::kMostWorkspace, kWorkspace);
+    set(lt::kReductionSchemes, uint32_t{lt::kReduceInComputeType});
+    set(lt::kAlignmentA, alignment_of(r.b.data)), set(lt::kAlignmentB, alignment_of(r.a.data));
+    set(lt::kAlignmentC, alignment_of(r.added)), set(lt::kAlignmentD, alignment_of(r.y));
+    const lt::Status status =
+        cublas.library.MatmulAlgoGetHeuristic(cublas.handle, call.description, call.b, call.a, call.y, call.y, preference, 1, &best, &found);
+    cublas.library.MatmulPreferenceDestroy(preference);
+    if (status || found < 1) best.state = -1;
+    it = kept->emplace(key, best).first;
+  }
+  return it->second.state ? nullptr : &it->second;
+}
+
+}  // namespace
+
+bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product, int* status) {
+  const Cublas& cublas = cuda::cublas();
+  Request r;
+  if (!cublas.handle || !request_of(type, product, &r)) return false;
+  const Call call(cublas, r);
+  const lt::Heuristic* const best = call.status ? nullptr : algorithm_for(cublas, r, call);
+  if (!best) return false;
+  void* const workspace = best->workspace ? context->scratch(context, best->workspace) : nullptr;
+  if (best->workspace && !workspace) {
+    *status = CB_OUT_OF_MEMORY;
+    return true;
+  }
+  const float alpha = 1;
+  const lt::Status failed = cublas.library.Matmul(cublas.handle, call.description, &alpha, r.b.data, call.b, r.a.data, call.a, &r.beta, r.added, call.y,
+                                                  r.y, call.y, &best->algorithm, workspace, best->workspace, stream_of(context));
+  *status = failed ? CB_DEVICE : CB_OK;
+  if (failed) snprintf(context->message, 255, "cublasLtMatmul: status %d for m %lld, n %lld, k %lld", failed, (long long)r.m, (long long)r.n, (long long)r.k);
+  return true;
+}
+
+}  // namespace cuda
+}  // namespace cambium

@@ -108,6 +108,7 @@ export const shapes: readonly Shape[] = [
   linearShape({ rows: 1030, from: 1034, to: 40 }),
   linearShape({ rows: 40, from: 1030, to: 1090 }),
   linearShape({ rows: 1090, from: 72, to: 1032, transposed: true }),
+  linearShape({ rows: 4100, from: 130, to: 136 }),
   linearShape({ rows: 700, from: 136, to: 72, rank: 6 }),
 ]
 
