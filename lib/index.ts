@@ -17,7 +17,7 @@ export { aboveChance, accuracyMatrix, type LearnMetrics, learnMetrics, type Meas
 export { type Learned, openLearned, type Prediction } from './continual/open-learned.js'
 export { type LearnMethod, type RunLearnOptions, runLearn } from './continual/run-learn.js'
 export type { StreamSpec, TaskSpec } from './continual/task-spec.js'
-export { openTasks, type StreamTask, type TaskStream } from './continual/tasks.js'
+export { openTasks, type StreamTask, streamTask, type TaskStream } from './continual/tasks.js'
 export { TextBank, type TextBankOptions, type TextChoice } from './continual/text-bank.js'
 export { batches } from './data/batches.js'
 export { Dataset, type DatasetOptions, type Sample } from './data/dataset.js'

@@ -85,16 +85,36 @@ function withDefaults(spec: TaskSpec, { templates, splitSeed }: StreamSpec): Tas
 }
 
 async function openTask(spec: TaskSpec, options: OpenTasksOptions): Promise<StreamTask> {
-  const { name, shots } = spec
+  const { name } = spec
   const whole = await openSet(spec.train, spec, options)
   const { rest, test } = await setTestApart(spec, whole, options)
   requireSame(name, whole.classNames, 'the test set to have the classes of train', test.classNames)
   const chosen = (data: Dataset) => (spec.classes ? selectClasses(data, placesOf(spec, data)) : data)
   const { train, validation } = await setValidationApart(spec, chosen(rest), options)
-  if (validation) requireSame(name, train.classNames, 'the validation set to have the classes of train', validation.classNames)
-  const digest = [digestOf(train), validation ? digestOf(validation) : '', shots ?? ''].join(':')
+  return { ...streamTask({ name, train, validation, test: chosen(test) }), spec }
+}
+
+/** A task of sets that are open already, such as those made in a program. @throws E_DATA where one has other classes, or images without */
+export function streamTask({
+  name,
+  train,
+  validation,
+  test,
+}: {
+  name: string
+  train: Dataset
+  validation?: Dataset
+  test?: Dataset
+}): StreamTask {
   const { classNames, templates } = train
-  return { name, classes: { classNames, templates }, digest, train, validation, test: chosen(test), spec }
+  for (const [what, set] of Object.entries({ train, validation, test })) {
+    if (!set) continue
+    requireSame(name, classNames, `the ${what} set to have the classes of train`, set.classNames)
+    if (set.length > 0 && !set.labelled)
+      throw new CambiumError('E_DATA', `${name}: expected a class for every image of ${what}, got images without one`)
+  }
+  const digest = [digestOf(train), validation ? digestOf(validation) : ''].join(':')
+  return { name, classes: { classNames, templates }, digest, train, validation, test }
 }
 
 /** The test set of a task that was learned before; undefined when its files are gone or hold other classes now. */
