@@ -1,13 +1,10 @@
 /**
  * Class heads of the text tower under each task's parameters at each weight, computed when first asked for and kept.
  *
- * A sample's weight is any number in [0, 1]; heads are made at the `cells` + 1 weights g / cells only, and cosines between them are
- * interpolated linearly. A head's row h(w) is a smooth curve of unit vectors, so a logit is wrong by at most
- *
- *   exp(logit_scale) · max ‖h″‖ / (8 cells²)  ≈  exp(logit_scale) · max ‖h(w−Δ) − 2 h(w) + h(w+Δ)‖ / 8,   Δ = 1 / cells,
- *
- * the bound of linear interpolation for a unit query; {@link TextBank.logitErrorBound} measures it. Weight 0 is the frozen text tower's
- * head to the bit, and grid weights are exact.
+ * A sample's weight is any number in [0, 1]; heads are made at the `cells` + 1 weights g / cells only. A head's row is a smooth curve of
+ * unit vectors in w; between grid points, cosines are interpolated by the cubic through the four grid points around (Lagrange), whose
+ * error falls with cells⁻⁴. For a unit query no logit is wrong by more than exp(logit_scale) · ‖h(w) − interpolated h(w)‖, which
+ * {@link TextBank.logitErrorBound} measures. Weight 0 is the frozen text tower's head to the bit, and grid weights are exact.
  */
 import { CambiumError } from '../errors.js'
 import type { View } from '../injection/injection.js'
@@ -39,14 +36,14 @@ export class TextBank {
 
   /**
    * @param view a task's parameters at a weight, for the text tower
-   * @throws E_OPTION for cells that are no positive integer
+   * @throws E_OPTION for cells that are no integer of at least 3
    */
   constructor(
     private readonly clip: Clip,
     private readonly view: (task: number, weight: number) => Promise<View>,
     { cells = 16, budget = 256e6 }: TextBankOptions = {},
   ) {
-    if (!Number.isInteger(cells) || cells < 1) throw new CambiumError('E_OPTION', `cells: expected a positive integer, got ${cells}`)
+    if (!Number.isInteger(cells) || cells < 3) throw new CambiumError('E_OPTION', `cells: expected an integer of at least 3, got ${cells}`)
     this.cells = cells
     this.budget = budget
   }
@@ -71,44 +68,80 @@ export class TextBank {
       for (const { task, cell, members } of this.groups(choice, first, rows)) {
         const gathered = new Float32Array(members.length * width)
         for (const [place, i] of members.entries()) gathered.set(queries.subarray(i * width, (i + 1) * width), place * width)
-        const cosines = async (at: number, take: (row: Float32Array, i: number) => void) =>
-          similarities(
-            gathered,
-            await this.head(classes, task, at, options),
-            width,
-            (values, from, n) => {
-              for (let k = 0; k < n; k++) take(values.subarray(k * classes.length, (k + 1) * classes.length), members[from + k])
-            },
-            options,
-          )
-        await cosines(cell, (row, i) => scores.set(row, (i - first) * classes.length))
-        const share = (i: number) => choice.textWeight[i] * this.cells - cell
-        if (members.some((i) => share(i) > 0))
-          await cosines(cell + 1, (row, i) => mixInto(scores.subarray((i - first) * classes.length), row, share(i)))
+        const at = members.map((i) => choice.textWeight[i] * this.cells)
+        const made = await this.interpolated(gathered, at, classes, { ...options, task, cell })
+        for (const [place, i] of members.entries())
+          scores.set(made.subarray(place * classes.length, (place + 1) * classes.length), (i - first) * classes.length)
       }
       visit(scores, first, rows)
     }
   }
 
-  /** The largest error that interpolation may make in a logit of these classes, by second differences on the grid. */
+  /** Cosines [N, C] of queries of one task in one cell, each at its own weight, `at` in cells. */
+  private async interpolated(
+    queries: Float32Array,
+    at: readonly number[],
+    classes: readonly ClassPrompts[],
+    options: EncodeOptions & { readonly task: number; readonly cell: number },
+  ): Promise<Float32Array> {
+    const { task, cell } = options
+    const cosines = async (node: number) => {
+      const out = new Float32Array(at.length * classes.length)
+      const visit: ScoreVisitor = (values, first) => out.set(values, first * classes.length)
+      await similarities(queries, await this.head(classes, task, node, options), this.clip.config.projectionDim, visit, options)
+      return out
+    }
+    const own = await cosines(cell)
+    if (at.every((place) => place === cell)) return own
+    const out = own.slice()
+    for (const node of this.nodesAround(cell)) {
+      if (node === cell) continue
+      const other = await cosines(node)
+      for (const [row, place] of at.entries()) {
+        const share = this.shareOf(node, cell, place)
+        // Nothing is added where the two are the same: equal heads leave the bits of one.
+        for (let k = row * classes.length; k < (row + 1) * classes.length; k++) out[k] += share * (other[k] - own[k])
+      }
+    }
+    return out
+  }
+
+  /**
+   * How wrong interpolation can make a logit of these classes for any unit query: the largest distance of an exact head's row from the
+   * interpolated one, in the middle of each cell and times 1.07, since in the outer cells a cubic's error is largest beside the middle.
+   */
   async logitErrorBound(classes: readonly ClassPrompts[], task: number, options: EncodeOptions = {}): Promise<number> {
     const width = this.clip.config.projectionDim
-    const heads: Float32Array[] = []
-    for (let cell = 0; cell <= this.cells; cell++) heads.push(await this.head(classes, task, cell, options))
     let largest = 0
-    for (let cell = 1; cell < this.cells; cell++)
-      for (let row = 0; row < classes.length * width; row += width) {
+    for (let cell = 0; cell < this.cells; cell++) {
+      const exact = await this.headAt(classes, task, (cell + 0.5) / this.cells, options)
+      const nodes = this.nodesAround(cell).map((node) => ({ node, share: this.shareOf(node, cell, cell + 0.5) }))
+      const heads: Float32Array[] = []
+      for (const { node } of nodes) heads.push(await this.head(classes, task, node, options))
+      for (let row = 0; row < exact.length; row += width) {
         let square = 0
-        for (let k = row; k < row + width; k++) square += (heads[cell - 1][k] - 2 * heads[cell][k] + heads[cell + 1][k]) ** 2
+        for (let k = row; k < row + width; k++) square += heads.reduce((rest, head, j) => rest - nodes[j].share * head[k], exact[k]) ** 2
         largest = Math.max(largest, square)
       }
-    return (Math.exp(await this.clip.logitScale.item()) * Math.sqrt(largest)) / 8
+    }
+    return 1.07 * Math.exp(await this.clip.logitScale.item()) * Math.sqrt(largest)
   }
 
   /** Forgets every head: the banks behind them are others now. */
   clear(): void {
     this.heads.clear()
     this.bytes = 0
+  }
+
+  /** The four grid points around a cell. */
+  private nodesAround(cell: number): number[] {
+    const from = Math.min(Math.max(cell - 1, 0), this.cells - 3)
+    return [from, from + 1, from + 2, from + 3]
+  }
+
+  /** What a grid point weighs in the cubic through those around the cell, at `at` in cells: 0 and 1 exactly at grid points. */
+  private shareOf(node: number, cell: number, at: number): number {
+    return this.nodesAround(cell).reduce((share, other) => (other === node ? share : (share * (at - other)) / (node - other)), 1)
   }
 
   /** Queries [first, first + rows) by task and cell, in that order. */
@@ -133,11 +166,15 @@ export class TextBank {
       this.heads.set(key, known)
       return known
     }
-    const view = await this.view(task, cell / this.cells)
+    const made = await this.headAt(classes, task, cell / this.cells, options)
+    this.keep(key, made)
+    return made
+  }
+
+  private async headAt(classes: readonly ClassPrompts[], task: number, weight: number, options: EncodeOptions): Promise<Float32Array> {
+    const view = await this.view(task, weight)
     try {
-      const made = await promptHead(this.clip, classes, cell === 0 ? undefined : view, { ...options, cache: undefined })
-      this.keep(key, made)
-      return made
+      return await promptHead(this.clip, classes, weight === 0 ? undefined : view, { ...options, cache: undefined })
     } finally {
       await view.dispose()
     }
@@ -152,10 +189,4 @@ export class TextBank {
       this.bytes -= values.byteLength
     }
   }
-}
-
-/** a + share · (b − a), into a: where both are the same, so is the result. */
-function mixInto(a: Float32Array, b: Float32Array, share: number): void {
-  if (share <= 0) return
-  for (let k = 0; k < b.length; k++) a[k] += share * (b[k] - a[k])
 }

@@ -27,7 +27,7 @@ export const dikiSettings = z.strictObject({
   textWeight: z.enum(['sample', 'batch-mean']).default('sample'),
   voteBatch: positive.default(256),
   /** of the grid of text weights; see text-bank.ts */
-  cells: positive.default(16),
+  cells: z.number().int().min(3).default(16),
 })
 
 export type DikiSettings = z.infer<typeof dikiSettings>
