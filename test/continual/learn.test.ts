@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { LearnEvent } from '../../lib/continual/learn.js'
 import type { StreamSpec } from '../../lib/continual/task-spec.js'
+import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { runStream, writeStream } from './stream.js'
 
@@ -58,4 +60,16 @@ test('a task that cannot fit is refused before its first step; what it will take
   const small = run('refused', 'sequential', { settings: training, memoryBudget: 1e6 })
   await expect(small).rejects.toMatchObject({ code: 'E_MEMORY', message: expect.stringMatching(/memory budget/) })
   expect(existsSync(at('refused', 'learn-state.json'))).toBe(false)
+})
+
+test('a run leaves nothing on the device, whether it ends, stops or fails', async () => {
+  const { tensors } = native.memory()
+  const settings = { ...training, keepBest: true }
+  await run('ends', 'sequential', { settings })
+  expect(native.memory().tensors).toBe(tensors)
+  const stop = (event: LearnEvent) => event.type === 'step' && event.task === 1
+  await runStream({ model: at('clip'), out: at('stops'), tasks, method: 'sequential', settings }, stop)
+  expect(native.memory().tensors).toBe(tensors)
+  await expect(run('fails', 'sequential', { settings, memoryBudget: 1e6 })).rejects.toThrow()
+  expect(native.memory().tensors).toBe(tensors)
 })
