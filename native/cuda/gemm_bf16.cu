@@ -11,16 +11,18 @@ namespace cuda {
 namespace {
 
 constexpr int kStages = 4;
-constexpr int kStageLine = 36;  // floats from row to row of sums on their way out: 32 and a shift of banks
 
 template <int TILE, int WM, int WN>
 struct Shape {
   static constexpr int kTile = TILE, kWarpM = WM, kWarpN = WN, kAcross = TILE / WN;  // warps beside each other
   static constexpr int kThreads = TILE / WM * kAcross * kWarp;
   static constexpr int kChunks = TILE * cuda::kDepth / 8;  // of one operand in one stage
+  static constexpr int kLine = WN + 4;  // floats from row to row of sums on their way out: a shift of banks
   static constexpr size_t kBytes = size_t(kStages) * 2 * kChunks * sizeof(Quad);
 };
-using Large = Shape<128, 64, 32>;
+// 64 × 64 a warp: eight reads of fragments feed 32 products. With 64 × 32, six for 16, shared memory rather than the tensor
+// cores would set the pace on a GPU of compute capability 9.0.
+using Large = Shape<128, 64, 64>;
 using Small = Shape<64, 32, 32>;
 
 // Starts the copies of one operand's tile: rows [first, ...) of [rows, k], k from k0 on. Beyond the matrix are zeros.
@@ -63,7 +65,7 @@ __device__ void multiply_tile(Sums<S>& sums, const Quad* left, const Quad* right
   }
 }
 
-// Sixteen rows of a warp's sums at a time, through `room` [16][kStageLine].
+// Sixteen rows of a warp's sums at a time, through `room` [16][S::kLine].
 template <class S>
 __device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, int64_t row, int64_t column, float* partial) {
   const int lane = threadIdx.x % kWarp;
@@ -75,7 +77,7 @@ __device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, i
 #pragma unroll
       for (int j = 0; j < S::kWarpN / 8; ++j)
 #pragma unroll
-        for (int c = 0; c < 4; ++c) room[(lane / 4 + c / 2 * 8) * kStageLine + j * 8 + lane % 4 * 2 + c % 2] = sums.at[tile][j][c];
+        for (int c = 0; c < 4; ++c) room[(lane / 4 + c / 2 * 8) * S::kLine + j * 8 + lane % 4 * 2 + c % 2] = sums.at[tile][j][c];
     }
     __syncwarp();
 #pragma unroll
@@ -86,7 +88,7 @@ __device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, i
       if (to_row >= p.m || n <= 0) continue;
       float v[kLanes];
 #pragma unroll
-      for (int j = 0; j < kLanes; ++j) v[j] = room[line * kStageLine + at + j];
+      for (int j = 0; j < kLanes; ++j) v[j] = room[line * S::kLine + at + j];
       if (partial != nullptr)
         Output{partial, CB_F32, 0}.store((int64_t(blockIdx.z) * p.m + to_row) * p.n + to, n, v);
       else
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_
   }
   wait_async<0>();
   __syncthreads();
-  float* const room = reinterpret_cast<float*>(shared) + warp * 16 * kStageLine;
+  float* const room = reinterpret_cast<float*>(shared) + warp * 16 * S::kLine;
   store_sums<S>(p, sums, room, first_row + row, first_column + column, partial);
 }
 

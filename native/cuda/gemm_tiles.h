@@ -6,18 +6,25 @@ namespace cambium {
 namespace cuda {
 
 constexpr int64_t kLargeTile = 128, kSmallTile = 64;
-constexpr int64_t kFullMachine = 132;  // blocks that keep the largest GPU of today busy
+constexpr int64_t kFullMachine = 132;  // multiprocessors of a large GPU
 constexpr int64_t kSplitDepth = 256;   // the least of k that is worth a split of its own
+constexpr int64_t kDeep = 4096;        // of k, from where splits cost little: gradients of weights
 constexpr int64_t kMostSplits = 64;
 
-__host__ __device__ inline int64_t tiles_of(const Product& p, int64_t tile) { return divide_up(p.m, tile) * divide_up(p.n, tile); }
-__host__ __device__ inline bool large(const Product& p) { return p.m >= kLargeTile && p.n >= kLargeTile && tiles_of(p, kLargeTile) >= kFullMachine / 2; }
-
+inline int64_t tiles_of(const Product& p, int64_t tile) { return divide_up(p.m, tile) * divide_up(p.n, tile); }
 inline int64_t depth_of(const Product& p) { return p.part[0].k + (p.parts > 1 ? p.part[1].k : 0); }
 
+// Large tiles where they, or their splits, are enough for half of the machine.
+inline bool large(const Product& p) {
+  if (p.m < kLargeTile || p.n < kLargeTile) return false;
+  const int64_t depth = depth_of(p), splits = depth >= kDeep ? depth / kSplitDepth : 1;
+  return tiles_of(p, kLargeTile) * splits >= kFullMachine / 2;
+}
+
 inline int splits_of(const Product& p) {
-  const int64_t tiles = tiles_of(p, large(p) ? kLargeTile : kSmallTile);
-  return int(larger(1, smaller(smaller(kMostSplits, 2 * kFullMachine / tiles), depth_of(p) / kSplitDepth)));
+  const int64_t tiles = tiles_of(p, large(p) ? kLargeTile : kSmallTile), depth = depth_of(p);
+  const int64_t wanted = (depth >= kDeep ? 2 : 1) * kFullMachine / tiles;
+  return int(larger(1, smaller(smaller(kMostSplits, wanted), depth / kSplitDepth)));
 }
 
 // The steps of k of one split, counted over both parts: [begin, end).
