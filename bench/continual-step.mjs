@@ -76,8 +76,8 @@ function bank(tower, layer, width) {
 
 const banks = Object.fromEntries(
   ['vision', 'text'].map((tower) => {
-    const { width, layers } = clip.config[tower]
-    return [tower, Array.from({ length: Math.min(Number(args.depth), layers) }, (_, layer) => bank(tower, layer, width))]
+    const { hiddenSize, numHiddenLayers } = clip.config[tower]
+    return [tower, Array.from({ length: Math.min(Number(args.depth), numHiddenLayers) }, (_, layer) => bank(tower, layer, hiddenSize))]
   }),
 )
 const injection = { layer: (tower, at) => (at < banks[tower].length ? { keyValues: banks[tower][at] } : undefined) }
