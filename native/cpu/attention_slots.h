@@ -36,49 +36,60 @@ struct QueryPanels {
   float* delta;
 };
 
-CAMBIUM_INLINE vi slots_from(int64_t first, int64_t slots) { return lane_index() + int32_t(first) < int32_t(slots); }
-
-// Row i of a tile of scores and of dP, across the panels of slots.
-struct SlotRow {
-  float* tiles;
-  int64_t i, mr, nr;
-  CAMBIUM_INLINE vf at(int64_t c) const { return load(place(c)); }
-  CAMBIUM_INLINE void put(int64_t c, vf x) const { store(place(c), x); }
-  CAMBIUM_INLINE float* place(int64_t c) const { return tiles + (c / nr * mr + i) * nr + c % nr; }
-};
+// f(place, slot) for every W slots of a row of tiles: `place` is where they stand behind the row's start in [panels][mr][nr].
+template <class F>
+CAMBIUM_INLINE void for_slots(const AttentionShape& s, int64_t slots, const F& f) {
+  for (int64_t first = 0, panel = 0; first < slots; first += s.nr, panel += s.mr * s.nr) {
+    for (int64_t c = 0; c < s.nr && first + c < slots; c += W) {
+      f(panel + c, lane_index() + int32_t(first + c) < int32_t(slots));
+    }
+  }
+}
 
 // Own softmax of a row: scores become w·P and dp becomes dS; returns w·δ. dP counts from the heaviest slot's: where that has
 // nearly all the weight, dP − δ loses nothing, and a single slot gets a gradient of exactly zero.
-inline float differentiate_separate(SlotRow scores, SlotRow dp, int64_t slots, float factor, float w) {
-  vf largest = set(-__builtin_inff());
-  for (int64_t c = 0; c < slots; c += W) largest = slots_from(c, slots) ? max(scores.at(c), largest) : largest;
-  const float top = max_lane(largest);
-  vf heaviest{}, total{}, products{};
-  for (int64_t c = 0; c < slots; c += W) heaviest += (scores.at(c) == top) & slots_from(c, slots) ? dp.at(c) : vf{};
+CAMBIUM_INLINE float differentiate_separate(const AttentionShape& s, float* scores, float* dp, int64_t slots, float w) {
+  const vf factor = set(s.scale * kLog2E);
+  vf largest = set(-__builtin_inff()), heaviest{}, total{}, products{};
+  for_slots(s, slots, [&](int64_t at, vi slot) { largest = slot ? max(load(scores + at), largest) : largest; });
+  const vf top = set(max_lane(largest));
+  for_slots(s, slots, [&](int64_t at, vi slot) { heaviest += (load(scores + at) == top) & slot ? load(dp + at) : vf{}; });
   const float base = sum(heaviest);
-  for (int64_t c = 0; c < slots; c += W) {
-    const vf e = exp2(fma(set(factor), scores.at(c), -set(factor * top)));
-    const vf p = slots_from(c, slots) ? e : vf{};
-    scores.put(c, p);
+  for_slots(s, slots, [&](int64_t at, vi slot) {
+    const vf e = exp2(factor * (load(scores + at) - top)), p = slot ? e : vf{};
+    const vf d = load(dp + at) - base;
+    store(scores + at, p);
+    store(dp + at, d);
     total += p;
-    products += p * (dp.at(c) - base);
-  }
+    products = fma(p, d, products);
+  });
   const float inverse = 1.f / sum(total), delta = sum(products) * inverse;
-  for (int64_t c = 0; c < slots; c += W) {
-    const vf p = (w * inverse) * scores.at(c);
-    scores.put(c, p);
-    dp.put(c, p * (dp.at(c) - base - delta));
-  }
+  for_slots(s, slots, [&](int64_t at, vi) {
+    const vf p = (w * inverse) * load(scores + at);
+    store(scores + at, p);
+    store(dp + at, p * (load(dp + at) - delta));
+  });
   return w * (delta + base);
 }
 
 // A row of the joint softmax: scores become P and dp becomes dS.
-inline void differentiate_joint(SlotRow scores, SlotRow dp, int64_t slots, float factor, float lse, float delta) {
-  for (int64_t c = 0; c < slots; c += W) {
-    const vf e = exp2(fma(set(factor), scores.at(c), -set(lse)));
-    const vf p = slots_from(c, slots) ? e : vf{};
-    scores.put(c, p);
-    dp.put(c, p * (dp.at(c) - delta));
+CAMBIUM_INLINE void differentiate_joint(const AttentionShape& s, float* scores, float* dp, int64_t slots, float lse, float delta) {
+  for_slots(s, slots, [&](int64_t at, vi slot) {
+    const vf e = exp2(fma(set(s.scale * kLog2E), load(scores + at), -set(lse))), p = slot ? e : vf{};
+    store(scores + at, p);
+    store(dp + at, p * (load(dp + at) - delta));
+  });
+}
+
+// Two rows of P and dS as rows of the right operands.
+template <bool PAIRS>
+CAMBIUM_INLINE void put_slot_rows(const AttentionShape& s, int64_t slots, int64_t operand, int64_t row, const float* p,
+                                  const float* ds, const SlotRoom& room) {
+  for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel, p += s.mr * s.nr, ds += s.mr * s.nr) {
+    for (int64_t c = 0; c < columns_for(s, slots - first); c += W) {
+      put_rows<PAIRS>(s, room.p + panel * operand, row, c, load(p + c), load(p + s.nr + c));
+      put_rows<PAIRS>(s, room.ds + panel * operand, row, c, load(ds + c), load(ds + s.nr + c));
+    }
   }
 }
 
@@ -86,30 +97,23 @@ template <bool PAIRS>
 void differentiate_slot_tile(const AttentionShape& s, const Head& head, int64_t tile, const QueryPanels& q,
                              const SlotRoom& room) {
   const int64_t row = tile * s.mr, slots = head.branch.length, bytes = int64_t(a_panel_bytes(*s.kernel, s.width));
-  const int64_t right = right_bytes(s, s.width, s.nr), operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
-  char* left = room.ds_left + tile * int64_t(a_panel_bytes(*s.kernel, divide_up(slots, s.nr) * s.nr));
+  const int64_t k = padded_k(*s.kernel, s.width), size = s.mr * s.nr, right = right_bytes(s, s.width, s.nr);
+  const int64_t operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
   for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel) {
     const auto run = columns_for(s, slots - first) < s.nr ? s.kernel->run_half : s.kernel->run;
-    run(padded_k(*s.kernel, s.width), q.queries + tile * bytes, room.keys + panel * right, room.scores + panel * s.mr * s.nr, false);
-    run(padded_k(*s.kernel, s.width), q.dys + tile * bytes, room.values + panel * right, room.dscores + panel * s.mr * s.nr, false);
+    run(k, q.queries + tile * bytes, room.keys + panel * right, room.scores + panel * size, false);
+    run(k, q.dys + tile * bytes, room.values + panel * right, room.dscores + panel * size, false);
   }
   for (int64_t i = 0; i < s.mr; ++i) {
-    const SlotRow scores{room.scores, i, s.mr, s.nr}, dp{room.dscores, i, s.mr, s.nr};
+    float *const scores = room.scores + i * s.nr, *const dp = room.dscores + i * s.nr;
     const float w = row + i < head.n ? head.branch.weight : 0.f;  // nothing comes from behind the last query
-    if (head.joint) differentiate_joint(scores, dp, slots, s.scale * kLog2E, q.lse[row + i], q.delta[row + i]);
-    else q.delta[row + i] -= differentiate_separate(scores, dp, slots, s.scale * kLog2E, w);
+    if (head.joint) differentiate_joint(s, scores, dp, slots, q.lse[row + i], q.delta[row + i]);
+    else q.delta[row + i] -= differentiate_separate(s, scores, dp, slots, w);
+    if (i % 2 != 0) put_slot_rows<PAIRS>(s, slots, operand, row + i - 1, scores - s.nr, dp - s.nr, room);
   }
-  for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel) {
-    const float *p = room.scores + panel * s.mr * s.nr, *ds = room.dscores + panel * s.mr * s.nr;
-    for (int64_t i = 0; i < s.mr; i += 2) {
-      for (int64_t c = 0; c < columns_for(s, slots - first); c += W) {
-        const float *even = p + i * s.nr + c, *other = ds + i * s.nr + c;
-        put_rows<PAIRS>(s, room.p + panel * operand, row + i, c, load(even), load(even + s.nr));
-        put_rows<PAIRS>(s, room.ds + panel * operand, row + i, c, load(other), load(other + s.nr));
-      }
-    }
-    const int64_t k = smaller(s.nr, slots - first);
-    s.kernel->pack_a({ds, Element::f32, s.nr, 1}, s.mr, k, left + first * s.mr * int64_t(element_size(s.kernel->type)));
+  char* left = room.ds_left + tile * int64_t(a_panel_bytes(*s.kernel, divide_up(slots, s.nr) * s.nr));
+  for (int64_t first = 0; first < slots; first += s.nr, left += s.nr * s.mr * int64_t(element_size(s.kernel->type))) {
+    s.kernel->pack_a({room.dscores + first * s.mr, Element::f32, s.nr, 1}, s.mr, smaller(s.nr, slots - first), left);
   }
 }
 

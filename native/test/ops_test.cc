@@ -21,11 +21,11 @@ int main() {
     cambium_test::low_rank_tests();
     cambium_test::attention_tests();
     cambium_test::pooled_attention_tests();
-    cambium_test::attention_branch_tests();
-    cambium_test::optimizer_tests();
     cambium_test::rows_tests();
     cambium_test::contrastive_tests();
     cambium_test::elements_tests();
+    cambium_test::optimizer_tests();
+    cambium_test::attention_branch_tests();
     std::printf("ops at level %s: %d failures\n", cambium_test::backend().level, cambium_test::failures() - before);
   }
   return cambium_test::failures() == 0 ? 0 : 1;
