@@ -50,7 +50,7 @@ export interface ImageFeatures {
 
 /** Decoded images of several sets, for evaluations one after the other. */
 export class DecodedImages {
-  readonly #caches = new Map<Dataset, ImageCache>()
+  readonly #caches = new WeakMap<Dataset, ImageCache>()
 
   /** @param budget bytes for each set; images beyond it are decoded again */
   constructor(readonly budget = 256e6) {}
@@ -62,9 +62,9 @@ export class DecodedImages {
   }
 }
 
-/** Features by dataset, text and injection, for several heads over the same images or several sets with the same head. */
+/** Features by dataset, text and injection, for several heads over the same images or several sets with the same head. A dataset's go with it. */
 export class FeatureCache {
-  readonly images = new Map<Injection | undefined, Map<Dataset, ImageFeatures>>()
+  readonly images = new Map<Injection | undefined, WeakMap<Dataset, ImageFeatures>>()
   readonly texts = new Map<Injection | undefined, Map<string, Float32Array>>()
 }
 
@@ -106,7 +106,7 @@ export async function encodeImages(
   }
   await stored
   const features = { values: values.subarray(0, rows * width), samples: samples.subarray(0, rows), skipped }
-  if (!bySample) cache?.images.set(injection, (cache.images.get(injection) ?? new Map()).set(dataset, features))
+  if (!bySample) cache?.images.set(injection, (cache.images.get(injection) ?? new WeakMap()).set(dataset, features))
   return features
 }
 
