@@ -11,7 +11,7 @@ import { type LearnEvent, type LearnOptions, learn } from './learn.js'
 import type { LearnReport } from './learn-report.js'
 import { type LearnState, readLearnState } from './learn-state.js'
 import type { Learner } from './learner.js'
-import { createLearner, type MethodSettings, settingsToTry } from './learners/registry.js'
+import { createLearner, hasSettings, type MethodSettings, settingsToTry } from './learners/registry.js'
 import type { StreamSpec } from './task-spec.js'
 import { openTasks, type TaskStream } from './tasks.js'
 
@@ -72,6 +72,7 @@ export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] 
   const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}, options.over))
   const single = !options.apart && methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
   const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
+  noteUnequal(options, candidates)
   const reports: LearnReport[] = []
   let run = 0
   for (const [m, method] of methods.entries()) {
@@ -101,6 +102,14 @@ function check(methods: readonly LearnMethod[], seeds: readonly number[]): void 
     const twice = list.find((entry, i) => list.indexOf(entry) !== i)
     if (twice !== undefined) throw new CambiumError('E_OPTION', `${what}: expected each once, got ${JSON.stringify(twice)} twice`)
   }
+}
+
+/** A method that was given more chances than another looks better than it is. */
+function noteUnequal({ methods, onEvent }: RunLearnOptions, candidates: readonly (readonly MethodSettings[])[]): void {
+  const trained = methods.flatMap(({ label, method }, m) => (hasSettings(method) ? [{ label, count: candidates[m].length }] : []))
+  if (trained.every(({ count }) => count === trained[0].count)) return
+  const counts = trained.map(({ label, count }) => `${label} ${count}`).join(', ')
+  onEvent?.({ type: 'note', text: `methods are given different numbers of settings to choose from: ${counts}` })
 }
 
 /** One run in its folder, with a model of its own; a finished one is read. undefined when it was stopped. */

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LearnEvent } from '../../lib/continual/learn.js'
+import { accuracyMatrix, learnMetrics } from '../../lib/continual/metrics.js'
+import { runLearn } from '../../lib/continual/run-learn.js'
 import type { StreamSpec } from '../../lib/continual/task-spec.js'
 import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
@@ -72,4 +74,48 @@ test('a run leaves nothing on the device, whether it ends, stops or fails', asyn
   expect(native.memory().tensors).toBe(tensors)
   await expect(run('fails', 'sequential', { settings, memoryBudget: 1e6 })).rejects.toThrow()
   expect(native.memory().tensors).toBe(tensors)
+})
+
+test('class-incremental: one dataset in parts, the union grows; the average over what was seen', async () => {
+  const spec: StreamSpec = {
+    ...tasks,
+    protocol: 'class-incremental',
+    base: 2,
+    increment: 1,
+    order: 'given',
+    tasks: tasks.tasks.slice(0, 1),
+  }
+  const { report } = await run('classes', 'sequential', { tasks: spec, settings: training })
+  expect(report.sets.map(({ name, classes, images }) => [name, classes, images])).toEqual([
+    ['warm-1', 2, 6],
+    ['warm-2', 1, 3],
+    ['known', 2, 6],
+  ])
+  expect(report.stages.map(({ unionClasses }) => unionClasses)).toEqual([undefined, 2, 3])
+  expect(report.stages[1].sets['warm-2']).toEqual({ own: 1, images: 3 }) // one class: always right among its own
+  const [, first, second] = report.stages.map(({ sets }) => [sets['warm-1'].union ?? 0, sets['warm-2'].union ?? 0])
+  const { incremental, lastIncremental } = learnMetrics(accuracyMatrix(report, 'union'))
+  expect(lastIncremental.value).toBeCloseTo((6 * second[0] + 3 * second[1]) / 9, 12)
+  expect(incremental.value).toBeCloseTo((first[0] + (6 * second[0] + 3 * second[1]) / 9) / 2, 12)
+})
+
+test('a comparison in which one method may choose among more settings says so', async () => {
+  const notes: string[] = []
+  const compare = (rates: readonly number[]) =>
+    runLearn({
+      model: at('clip'),
+      out: at('unequal', String(rates.length)),
+      stream: { ...tasks, tasks: tasks.tasks.slice(0, 1) },
+      methods: [
+        { label: 'zero-shot', method: 'zero-shot' },
+        { label: 'a', method: 'sequential', settings: { ...training, epochs: 1, lr: rates } },
+        { label: 'b', method: 'sequential', settings: { ...training, epochs: 1, lr: [1e-5, 1e-4] } },
+      ],
+      checkpointEvery: false,
+      onEvent: (event) => event.type === 'note' && notes.push(event.text),
+    })
+  await compare([1e-5, 1e-3])
+  expect(notes).toEqual([])
+  await compare([1e-5])
+  expect(notes).toEqual(['methods are given different numbers of settings to choose from: a 1, b 2'])
 })

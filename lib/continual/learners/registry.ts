@@ -72,6 +72,9 @@ export function settingsToTry(name: string, settings: MethodSettings, over: Meth
   return combinations
 }
 
+/** Whether there is anything to choose. */
+export const hasSettings = (name: string): boolean => Object.keys(kindOf(name).settings.shape).length > 0
+
 function kindOf(name: string): LearnerKind {
   if (Object.hasOwn(LEARNERS, name)) return LEARNERS[name]
   throw new CambiumError('E_OPTION', `method: expected one of ${LEARNER_NAMES.join(', ')}, got ${name}`)
