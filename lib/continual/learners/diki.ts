@@ -3,7 +3,6 @@
 // into the text tower. The pretrained model never changes, so an image that is far from every task is answered as before.
 import { z } from 'zod'
 import type { Dataset } from '../../data/dataset.js'
-import { CambiumError } from '../../errors.js'
 import { Diki, DikiStack } from '../../methods/diki.js'
 import type { Clip } from '../../models/clip.js'
 import { ClassCrossEntropy } from '../../objectives/cross-entropy.js'
@@ -24,6 +23,7 @@ import type {
   TaskTraining,
 } from '../learner.js'
 import { type LearnerContext, promptsOf } from '../learner-options.js'
+import { savedJson } from '../saved-json.js'
 import { fitDensity, type TaskDensity } from '../task-density.js'
 import { TextBank } from '../text-bank.js'
 import { type DikiSettings, dikiTraining } from './diki-settings.js'
@@ -124,11 +124,10 @@ class DikiLearner implements Learner {
   }
 
   async restore(json: Readonly<Record<string, unknown>>, read: StateReader, readDoubles: DoublesReader): Promise<void> {
-    const saved = savedTasks.safeParse(json)
-    if (!saved.success) throw new CambiumError('E_RUN', `diki: expected the state of its tasks, got ${z.prettifyError(saved.error)}`)
+    const saved = savedJson(this.name, savedTasks, json)
     this.forgetAll()
-    this.learned = saved.data.learned
-    for (const [t, { estimate, calibration }] of saved.data.tasks.entries()) {
+    this.learned = saved.learned
+    for (const [t, { estimate, calibration }] of saved.tasks.entries()) {
       const [mean, covariance] = [await readDoubles(`task-${t}.mean`), await readDoubles(`task-${t}.covariance`)]
       const bank = this.makeBank(t)
       this.tasks.push({ gaussian: await Gaussian.of(estimate, mean, covariance), calibration, bank })

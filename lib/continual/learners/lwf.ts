@@ -14,6 +14,7 @@ import { noGradient, step, Tensor } from '../../tensor.js'
 import { encodeTexts } from '../../train/features.js'
 import type { StepTerm } from '../../train/train.js'
 import type { Learner } from '../learner.js'
+import { savedJson } from '../saved-json.js'
 import { Snapshot } from '../snapshot.js'
 import { createFullWeightsLearner, firstPrompts, fullWeightsShape } from './full-weights.js'
 
@@ -28,6 +29,8 @@ export const lwfSettings = z.strictObject({
   /** which classes the two models are compared on. Default earlier */
   texts: z.enum(['earlier', 'current']).optional(),
 })
+
+const savedTexts = z.object({ seen: z.array(z.string()) })
 
 export type LwfOptions = z.infer<typeof lwfSettings>
 
@@ -50,7 +53,7 @@ export async function createLwfLearner(clip: Clip, options: LwfOptions = {}): Pr
     },
     memory: () => ({ seen }),
     remember: (json) => {
-      seen = json.seen as string[]
+      seen = savedJson('lwf', savedTexts, json).seen
     },
   })
 }

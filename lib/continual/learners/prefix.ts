@@ -18,6 +18,7 @@ import type { StepTerm } from '../../train/train.js'
 import { cosineScores } from '../cosine-scores.js'
 import type { ClassPrompts, Learner, Scored, ScoreOptions } from '../learner.js'
 import { type LearnerContext, trainingOptions, trainingShape } from '../learner-options.js'
+import { savedJson } from '../saved-json.js'
 import { TextBank } from '../text-bank.js'
 import { firstPrompts } from './full-weights.js'
 
@@ -39,6 +40,8 @@ export const prefixSettings = z.strictObject({
   /** λ. Default 1 */
   pull: z.number().min(0).optional(),
 })
+
+const savedTasks = z.object({ tasks: z.number().int().min(0) })
 
 export type PrefixLearnerOptions = z.infer<typeof prefixSettings>
 
@@ -122,7 +125,8 @@ class PrefixLearner implements Learner {
   }
 
   async restore(...[json, read]: Parameters<Learner['restore']>): Promise<void> {
-    for (let task = 0; task < (json.tasks as number); task++) {
+    const { tasks } = savedJson(this.name, savedTasks, json)
+    for (let task = 0; task < tasks; task++) {
       const prefix = new Prefix(this.clip, this.promptOptions, task)
       this.finished.push(prefix)
       for (const parameter of prefix.parameters) parameter.write((await read(parameter.name)).data)
@@ -153,7 +157,7 @@ class PrefixLearner implements Learner {
         ),
       )
     try {
-      const features = await encodeImages(this.clip, data, under, { ...options, cache: undefined })
+      const features = await encodeImages(this.clip, data, under, { ...options, cache: undefined, onSkip: undefined }) // told of in the first pass
       if (options.cache && kept && options.task === undefined) this.prompted.set(options.cache, kept.set(data, { task, features }))
       return { task, features }
     } finally {
@@ -168,7 +172,7 @@ class PrefixLearner implements Learner {
 
   private newHeads(): TextBank {
     const view = async (task: number, weight: number) => (this.finished[task] ?? (this.current as Prefix)).at(weight)
-    return new TextBank(this.clip, view, { cells: 1 })
+    return new TextBank(this.clip, view) // the weight is 1: no other head is made
   }
 
   /** Frozen features. */
