@@ -167,29 +167,37 @@ describe('after two tasks', () => {
   })
 })
 
-test('the next task moves no byte of the one before; a begun task goes on where it was', async () => {
-  const learner = await learnerOf()
-  await learnTask(learner, 0)
-  const first = await bytesOf(learner.state().tensors)
-  await learner.begin(taskOf(1), {})
-  const { json, tensors, doubles } = learner.state()
-  expect(json.learned).toBe(1)
-  const kept = new Map(await Promise.all(tensors.map(async (p) => [p.name, { shape: p.shape, data: await p.floats() }] as const)))
-  const resumed = await learnerOf()
-  await resumed.restore(
-    json,
-    async (name) => kept.get(name) ?? Promise.reject(new Error(name)),
-    async (name) => doubles?.get(name) ?? new Float64Array(),
-  )
-  await learnTask(resumed, 1)
-  await learnTask(learner, 1)
-  expect(await bytesOf(learner.state().tensors.slice(0, first.length))).toEqual(first)
-  expect(await bytesOf(resumed.state().tensors)).toEqual(await bytesOf(learner.state().tensors))
-  expect(resumed.state().doubles).toEqual(learner.state().doubles)
-  expect(learner.parameterCount).toBe(learner.state().tensors.reduce((sum, p) => sum + p.count, 0))
-  learner.dispose()
-  resumed.dispose()
-})
+test.each(['sgd', 'adamw'] as const)(
+  '%s: the next task moves no byte of the one before; a begun task goes on where it was',
+  async (optimizer) => {
+    const settings = { optimizer, momentum: 0.5, lr: undefined }
+    const learner = await learnerOf(settings)
+    const training = await learner.begin(taskOf(0), {})
+    expect(training?.options).toMatchObject(
+      optimizer === 'sgd' ? { optimizer: { name: 'sgd', momentum: 0.5 }, lr: 5 } : { optimizer: { name: 'adamw' }, lr: 0.01 },
+    )
+    await learnTask(learner, 0)
+    const first = await bytesOf(learner.state().tensors)
+    await learner.begin(taskOf(1), {})
+    const { json, tensors, doubles } = learner.state()
+    expect(json.learned).toBe(1)
+    const kept = new Map(await Promise.all(tensors.map(async (p) => [p.name, { shape: p.shape, data: await p.floats() }] as const)))
+    const resumed = await learnerOf(settings)
+    await resumed.restore(
+      json,
+      async (name) => kept.get(name) ?? Promise.reject(new Error(name)),
+      async (name) => doubles?.get(name) ?? new Float64Array(),
+    )
+    await learnTask(resumed, 1)
+    await learnTask(learner, 1)
+    expect(await bytesOf(learner.state().tensors.slice(0, first.length))).toEqual(first)
+    expect(await bytesOf(resumed.state().tensors)).toEqual(await bytesOf(learner.state().tensors))
+    expect(resumed.state().doubles).toEqual(learner.state().doubles)
+    expect(learner.parameterCount).toBe(learner.state().tensors.reduce((sum, p) => sum + p.count, 0))
+    learner.dispose()
+    resumed.dispose()
+  },
+)
 
 test("the authors' options and the paper's calibration", async () => {
   const notes: string[] = []

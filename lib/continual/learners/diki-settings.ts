@@ -14,6 +14,9 @@ export const dikiSettings = z.strictObject({
     .array(z.enum(['vision', 'text']))
     .min(1)
     .default(['vision', 'text']),
+  /** a task's parameters are its own, so that the state of any optimizer leaves other tasks as they are */
+  optimizer: z.enum(['sgd', 'adamw']).default('sgd'),
+  /** of SGD */
   momentum: z.number().min(0).lt(1).default(0),
   /** of the tasks' covariances; see statistics/gaussian.ts */
   shrinkage: z.union([z.enum(['auto', 'none', 'ledoit-wolf']), z.number().min(0).max(1)]).default('auto'),
@@ -32,13 +35,14 @@ export const dikiSettings = z.strictObject({
 
 export type DikiSettings = z.infer<typeof dikiSettings>
 
-/** SGD, rate 5 by a cosine to a thousandth, 10 epochs of batches of 128, no augmentation, the best epoch on validation. */
+/** SGD (AdamW by choice), rate 5 by a cosine to a thousandth, 10 epochs of batches of 128, no augmentation, the best epoch on validation. */
 export function dikiTraining(
   settings: DikiSettings & TrainingSettings,
   images: number,
   classTexts: readonly string[],
 ): TaskTraining['options'] {
-  const { lr = 5, momentum, batch = 128 } = settings
+  const { optimizer, momentum, batch = 128 } = settings
+  const lr = settings.lr ?? (optimizer === 'sgd' ? 5 : 1e-2)
   return {
     ...trainingOptions(settings, {
       lr,
@@ -52,7 +56,7 @@ export function dikiTraining(
       augment: false,
     }),
     batch: Math.min(batch, images),
-    optimizer: { name: 'sgd', momentum },
+    optimizer: optimizer === 'sgd' ? { name: optimizer, momentum } : { name: optimizer },
     classTexts,
   }
 }
