@@ -261,6 +261,13 @@ export interface Native {
   useDevice(library: string | null, cublas: string | null): void
   /** Opens a GPU and closes it again. Sizes in bytes. @throws as useDevice */
   probeDevice(library: string, cublas: string | null): { name: string; products: string; free: number; total: number }
+  /** Between begin and end, what is queued is kept and not run; not on the CPU. @throws E_UNSUPPORTED, E_CAPTURE */
+  beginCapture(): number
+  endCapture(capture: number, outputs: readonly Id[]): void
+  replay(capture: number): Id[]
+  freeCapture(capture: number): void
+  /** A fingerprint of all bytes that came from the host since the last call. */
+  takeWritten(): bigint
   /** Bytes of the device's own memory; null for the CPU. */
   deviceMemory(): { free: number; total: number } | null
   setThreads(threads: number): void

@@ -67,9 +67,19 @@ export class AdamW {
 
   /** Queues one update and drops the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
   update(lr: number, momentum = 0): Tensor {
+    this.prepare(lr, momentum)
+    return this.apply()
+  }
+
+  /** The first half of {@link update}, outside of a captured step: what the next update needs from the host. */
+  prepare(lr: number, momentum = 0): void {
     this.updates++
     const { beta1, beta2 } = this.settings
     this.schedule.write(Float32Array.of(lr, 1 - beta1 ** this.updates, 1 - beta2 ** this.updates, momentum))
+  }
+
+  /** The second half, which a captured step may contain. */
+  apply(): Tensor {
     return new Tensor(native.adamw(this.entries, this.schedule.id, this.settings))
   }
 

@@ -18,6 +18,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   bind_ops(env, exports);
   bind_tensors(env, exports);
   bind_devices(env, exports);
+  bind_captures(env, exports);
   bind_jobs(env, exports);
   bind_linalg(env, exports);
   bind_statistics(env, exports);

@@ -7,6 +7,7 @@ namespace cambium {
 void bind_ops(Napi::Env env, Napi::Object& exports);
 void bind_tensors(Napi::Env env, Napi::Object& exports);  // tensors, scopes, tape, optimizer, stream, memory
 void bind_devices(Napi::Env env, Napi::Object& exports);  // the CPU or a GPU
+void bind_captures(Napi::Env env, Napi::Object& exports);  // steps that a device replays
 void bind_jobs(Napi::Env env, Napi::Object& exports);     // files and images, off the JavaScript thread
 void bind_linalg(Napi::Env env, Napi::Object& exports);   // decompositions, off the JavaScript thread
 void bind_statistics(Napi::Env env, Napi::Object& exports);  // moments and Gaussians, off the JavaScript thread

@@ -22,6 +22,7 @@ Environment::~Environment() { close(); }
 
 void Environment::close() {
   if (!session_) return;
+  captures.clear();
   session_.reset();
   channel_.Release();
 }

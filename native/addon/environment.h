@@ -4,9 +4,10 @@
 #include <napi.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 
-#include "core/session.h"
+#include "core/capture.h"
 
 namespace cambium {
 
@@ -21,6 +22,9 @@ class Environment {
     return *session_;
   }
   void replace_session(std::unique_ptr<Session> session) { session_ = std::move(session); }  // the old one has no tensors
+  std::map<int64_t, std::unique_ptr<Capture>> captures;
+  int64_t last_capture = 0;
+
   void close();  // stops the stream; called before the environment goes
 
   // A promise that settles when the stream gets here: with `value` on success, with the failure so far otherwise.

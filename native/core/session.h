@@ -21,10 +21,15 @@ class Session {
 
   const Backend& backend() const { return *backend_; }
   CbDevice* device() { return device_.get(); }  // null: the CPU
-  Memory& memory() { return memory_; }
+  Memory& memory() { return memory_; }  // where tensors live, but for those born during a capture
   Stream& stream() { return *stream_; }
   Tape& tape() { return tape_; }
   Handles& handles() { return handles_; }
+
+  // Capture of what is queued (capture.h): a place of its own for tensors, or null for the usual one.
+  void set_place(Memory* place) { place_ = place ? place : &memory_; }
+  // FNV-1a of all that `write` was given since it was asked for last; nothing before the first time.
+  uint64_t take_written();
 
   Tensor empty(const Shape& shape, DType type, const char* what);
   Tensor full(const Shape& shape, float value);                 // f32
@@ -73,10 +78,11 @@ class Session {
   std::unique_ptr<CbDevice, Close> device_;  // goes last
   const Backend* backend_;
   Memory memory_;
+  Memory* place_ = &memory_;  // where tensors are born
   std::unique_ptr<Stream> stream_;
   Tape tape_;
   Handles handles_;
-  uint64_t next_uid_ = 1, gradient_epoch_ = 0, told_ = 0;
+  uint64_t written_ = 0, next_uid_ = 1, gradient_epoch_ = 0, told_ = 0;
 };
 
 }  // namespace cambium

@@ -42,7 +42,7 @@ void Stream::stop() {
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
-  while (!pending_.empty()) reach(true);
+  reach_all();
   for (Task& task : queue_)
     if (task.always) task.always(failure_);
   queue_.clear();
@@ -53,7 +53,7 @@ void Stream::stop() {
 void Stream::enqueue(const char* op, std::function<int(CbContext*)> task) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back({op, std::move(task), nullptr, 0});
+    queue_.push_back({op, std::move(task), nullptr, 0, nullptr});
   }
   wake_.notify_one();
 }
@@ -64,15 +64,34 @@ void Stream::always(std::function<void(const Failure&)> task) {
     lock.unlock();
     return task(failure_);
   }
-  queue_.push_back({"", nullptr, std::move(task), 0});
+  queue_.push_back({"", nullptr, std::move(task), 0, nullptr});
   lock.unlock();
   wake_.notify_one();
+}
+
+void Stream::in_turn(std::function<void(const Failure&)> task) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back({"", nullptr, nullptr, 0, std::move(task)});
+  }
+  wake_.notify_one();
+}
+
+Stream::Arena Stream::swap_scratch(Arena arena, bool keep) {
+  keep_arena_ = keep;
+  std::swap(arena, arena_);
+  arena_used_ = 0;
+  return arena;
+}
+
+void Stream::reach_all() {
+  while (!pending_.empty()) reach(true);
 }
 
 void Stream::forget(uint64_t number) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back({"", nullptr, nullptr, number});
+    queue_.push_back({"", nullptr, nullptr, number, nullptr});
   }
   wake_.notify_one();
 }
@@ -83,7 +102,7 @@ void Stream::drain() {
 }
 
 void Stream::clear_failure(uint64_t number) {
-  while (!pending_.empty()) reach(true);  // marks before the fault is cleared still carry it
+  reach_all();  // marks before the fault is cleared still carry it
   std::lock_guard<std::mutex> lock(mutex_);
   if (failure_.number != number) return;
   failure_ = {};
@@ -110,7 +129,7 @@ void* Stream::scratch(size_t bytes) {
 
 void Stream::settle_scratch() {
   arena_used_ = 0;
-  if (arena_.size() < 2) return;
+  if (arena_.size() < 2 || keep_arena_) return;
   size_t total = 0;
   for (auto& [data, bytes] : arena_) total += bytes, memory_.give(memory_.owner, data);
   arena_.clear();
@@ -135,7 +154,7 @@ void Stream::mark(std::function<void(const Failure&)> told) {
   uint64_t number = 0;
   if (const int status = device_->mark(device_, &number)) {
     failed("device", status, device_->message);
-    while (!pending_.empty()) reach(true);  // keeps the order
+    reach_all();  // keeps the order
     return told(standing());
   }
   pending_.push_back({number, std::move(told)});
@@ -163,6 +182,7 @@ bool Stream::reach(bool wait) {
 
 void Stream::run(Task& task, Failure* failure, CbContext* context) {
   if (task.forgotten) return clear_failure(task.forgotten);
+  if (task.in_turn) return task.in_turn(*failure);
   if (task.always) return device_ ? mark(std::move(task.always)) : task.always(*failure);
   if (*failure) return;
   settle_scratch();

@@ -34,6 +34,13 @@ class Stream {
   void stop();  // runs nothing more but frees; waits for the task that is running
   void enqueue(const char* op, std::function<int(CbContext*)> task);
   void always(std::function<void(const Failure&)> task);  // told the failure so far, and not what follows
+  // Runs in its turn whatever has failed, with the failure so far, and without a mark on the device.
+  void in_turn(std::function<void(const Failure&)> task);
+  // Inside a task: what the entries from here on use as scratch; returns what they used until now. `keep`: no block of it is given
+  // back before the next swap.
+  using Arena = std::deque<std::pair<void*, size_t>>;
+  Arena swap_scratch(Arena arena, bool keep);
+  void reach_all();  // waits for the device; inside a task
   void drain();            // blocks until all of it has run
   // Once the queue gets here, the failure of this number, which has been reported, stands no more; a later one stays.
   void forget(uint64_t number);
@@ -44,6 +51,7 @@ class Stream {
     std::function<int(CbContext*)> run;
     std::function<void(const Failure&)> always;
     uint64_t forgotten = 0;  // a failure to forget
+    std::function<void(const Failure&)> in_turn = nullptr;
   };
   // A callback that waits for its mark on the device.
   struct Pending {
@@ -70,8 +78,9 @@ class Stream {
   bool stopping_ = false, running_ = false;
   Failure failure_;
   uint64_t failures_ = 0;
-  std::deque<std::pair<void*, size_t>> arena_;  // blocks of scratch; merged into one when the next entry starts
+  Arena arena_;  // blocks of scratch; merged into one when the next entry starts
   size_t arena_used_ = 0;
+  bool keep_arena_ = false;
   size_t waiting_ = 0;  // pending_.size(), under the lock
   std::thread thread_;
 };
