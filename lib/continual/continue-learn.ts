@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
 import { Clip } from '../models/clip.js'
 import type { LearnReport } from './learn-report.js'
-import { type LearnState, readLearnState } from './learn-state.js'
+import { dtypeOf, type LearnState, readLearnState } from './learn-state.js'
 import { type RunSettings, runWith } from './run-learn.js'
 import type { StreamSpec } from './task-spec.js'
 import { checkStream, openTasks, openTest, openWatched, type StreamTask, type TaskStream, type WatchedSet } from './tasks.js'
@@ -33,7 +33,7 @@ export async function continueLearn(options: ContinueLearnOptions): Promise<Lear
     const { label, method, options: settings, seed } = saved
     options.onEvent?.({ type: 'run', run: i + 1, runs: folders.length, label, seed, settings })
     const stream = await continuedStream(saved, options)
-    const { dtype, imageSize } = options
+    const { dtype = dtypeOf(saved), imageSize } = options
     const clip = await Clip.load(options.model ?? saved.model, { dtype, imageSize })
     try {
       const report = await runWith(clip, options, { stream, label, method, settings, seed, out: folder })

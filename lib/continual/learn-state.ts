@@ -12,7 +12,8 @@ import { readJsonObject } from '../formats/json-fields.js'
 import { removeLeftovers } from '../formats/leftovers.js'
 import { openSafetensors, type SafetensorsFile } from '../formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
-import { native } from '../native.js'
+import type { Clip } from '../models/clip.js'
+import { type FloatDType, native } from '../native.js'
 import type { Learner, LearnerState } from './learner.js'
 import { LEARN_PROTOCOLS, taskSpec, watchSpec } from './task-spec.js'
 
@@ -139,6 +140,16 @@ function stored(file: SafetensorsFile, name: string, dtype: 'F32' | 'F64') {
   const found = file.tensors.get(name)
   if (found?.dtype === dtype) return found
   throw new CambiumError('E_RUN', `${name}: expected a tensor of type ${dtype} in ${file.path}, got ${found ? found.dtype : 'none'}`)
+}
+
+/** What must not change between the parts of a run: the method's own settings, and how the model computes. */
+export function settingsOf(clip: Clip, learner: Learner): Record<string, unknown> {
+  return { ...learner.settings, dtype: clip.dtype, imageSize: clip.config.vision.imageSize }
+}
+
+/** The operands of the run, for whoever opens it again. */
+export function dtypeOf({ settings }: LearnState): FloatDType | undefined {
+  return settings.dtype === 'f32' || settings.dtype === 'bf16' ? settings.dtype : undefined
 }
 
 /** @throws E_BASE for another model, E_RUN naming what else differs */

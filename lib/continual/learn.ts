@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
-import { CambiumError } from '../errors.js'
+import { CambiumError, isCambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
@@ -17,7 +17,7 @@ import { measureRate } from '../train/plan.js'
 import { Trainer } from '../train/train.js'
 import { accuracy, evaluateStage, evaluateValidation, type StageOptions } from './evaluate-stage.js'
 import type { LearnedTask, LearnReport, LearnStage } from './learn-report.js'
-import { checkSameLearner, type LearnState, readLearnState, restoreLearner, writeLearnState } from './learn-state.js'
+import { checkSameLearner, type LearnState, readLearnState, restoreLearner, settingsOf, writeLearnState } from './learn-state.js'
 import type { Learner, LearnTask, TaskTraining } from './learner.js'
 import { promptsOf } from './learner-options.js'
 import { planTask, secondsOf } from './plan-task.js'
@@ -81,7 +81,8 @@ export async function* learn(clip: Clip, options: LearnOptions): AsyncGenerator<
   try {
     return yield* run.go()
   } catch (error) {
-    if (!options.signal?.aborted) throw error
+    const { signal } = options
+    if (!signal?.aborted || (isCambiumError(error) && error !== signal.reason)) throw error
     const report = run.report()
     yield { type: 'end', reason: 'aborted', report }
     return report
@@ -221,7 +222,7 @@ class LearnRun {
 
   private identity() {
     const { learner, seed = 0, stream } = this.options
-    return { base: this.base, method: learner.name, settings: learner.settings, seed, protocol: stream.protocol }
+    return { base: this.base, method: learner.name, settings: settingsOf(this.clip, learner), seed, protocol: stream.protocol }
   }
 
   private async save(changed: boolean): Promise<void> {
@@ -233,7 +234,7 @@ class LearnRun {
     const watch = stream.watch.flatMap(({ spec }) => spec ?? [])
     const { level } = native.backendInfo()
     const made = { cambium: VERSION, level, model: this.clip.folder, label, options: { ...options } }
-    const about = { ...made, ...this.identity(), settings: { ...learner.settings } }
+    const about = { ...made, ...this.identity() }
     await writeLearnState(out, { ...about, tasks, watch, stages: this.stages, peakBytes: this.peakBytes }, learner.state(), changed)
     await writeFileAtomic(join(out, 'learn.json'), `${JSON.stringify(this.report(), null, 1)}\n`)
   }

@@ -3,13 +3,16 @@
  * method is given several values of a setting, the first seed tries all and the one that is best on validation is taken.
  */
 import { join } from 'node:path'
+import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError } from '../errors.js'
+import { openCheckpoint } from '../formats/checkpoint.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { Clip, type ClipOptions } from '../models/clip.js'
+import type { FloatDType } from '../native.js'
 import { type Choice, chooseSettings, withTried } from './choose-settings.js'
 import { type LearnEvent, type LearnOptions, learn } from './learn.js'
 import type { LearnReport } from './learn-report.js'
-import { type LearnState, readLearnState } from './learn-state.js'
+import { dtypeOf, type LearnState, readLearnState } from './learn-state.js'
 import type { Learner } from './learner.js'
 import { createLearner, hasSettings, type MethodSettings, settingsToTry } from './learners/registry.js'
 import type { StreamSpec } from './task-spec.js'
@@ -73,6 +76,7 @@ export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] 
   const single = !options.apart && methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
   const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
   noteUnequal(options, candidates)
+  const base = await fingerprint(await openCheckpoint(options.model))
   const reports: LearnReport[] = []
   let run = 0
   for (const [m, method] of methods.entries()) {
@@ -80,7 +84,7 @@ export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] 
     const one = async (seed: number, settings: MethodSettings, place: string) => {
       options.onEvent?.({ type: 'run', run: ++run, runs, label: method.label, seed, settings })
       const opened = await openTasks(stream, { seed, skipBroken: options.skipBroken })
-      return runOne(options, opened, { ...method, settings, seed }, place)
+      return runOne(options, opened, { ...method, settings, seed, base }, place)
     }
     const choice = await chooseSettings(folder, candidates[m], seeds[0], one)
     if (!choice) return undefined
@@ -116,12 +120,12 @@ function noteUnequal({ methods, onEvent }: RunLearnOptions, candidates: readonly
 async function runOne(
   options: RunLearnOptions,
   stream: TaskStream,
-  { label, method, settings = {}, seed }: LearnMethod & { seed: number },
+  { label, method, settings = {}, seed, base }: LearnMethod & { seed: number; base: string },
   out: string,
 ) {
-  const before = await finishedRun(out, { method, options: settings, seed }, stream)
-  if (before && !options.saveModel) return before
   const { model, dtype, imageSize } = options
+  const before = await finishedRun(out, { method, options: settings, seed, base, dtype }, stream)
+  if (before && !options.saveModel) return before
   const clip = await Clip.load(model, { dtype, imageSize })
   try {
     return await runWith(clip, options, { stream, label, method, settings, seed, out })
@@ -158,14 +162,20 @@ async function saveModel(clip: Clip, learner: Learner, out: string, tell: RunSet
   else tell?.({ type: 'note', text: `${learner.name}: what was learned is no plain weights; ${out} holds it for openLearned` })
 }
 
-/** The report of a run that is done, if it is this one. */
-async function finishedRun(folder: string, run: Pick<LearnState, 'method' | 'options' | 'seed'>, { tasks }: TaskStream) {
+type RunIdentity = Pick<LearnState, 'base' | 'method' | 'options' | 'seed'>
+
+/** The report of a run that is done, if it is this one; any operands do where none are asked for. */
+async function finishedRun(folder: string, { dtype, ...run }: RunIdentity & { dtype?: FloatDType }, { tasks, watch }: TaskStream) {
   const state = await readLearnState(folder)
   const report = (await readJsonObject(join(folder, 'learn.json'))) as LearnReport | undefined
   if (!state || !report || state.stages.length !== tasks.length + 1) return undefined
-  const identity = ({ method, options, seed }: typeof run, digests: readonly string[]) => JSON.stringify([method, options, seed, digests])
-  const digests = (list: readonly { readonly digest: string }[]) => list.map(({ digest }) => digest)
-  const same = identity(state, digests(state.tasks)) === identity(run, digests(tasks))
+  if (dtype !== undefined && dtype !== dtypeOf(state)) return undefined
+  type Sets = readonly { readonly name: string; readonly images: number }[]
+  const identity = ({ base, method, options, seed }: RunIdentity, digests: readonly { readonly digest: string }[], sets: Sets) =>
+    JSON.stringify([base, method, options, seed, digests.map(({ digest }) => digest), sets.map(({ name, images }) => [name, images])])
+  const sized = (name: string, data?: { readonly length: number }) => ({ name, images: data?.length ?? 0 })
+  const sets = [...tasks.map(({ name, test }) => sized(name, test)), ...watch.map(({ name, data }) => sized(name, data))]
+  const same = identity(state, state.tasks, report.sets) === identity(run, tasks, sets)
   const chosenBy = report.validation !== undefined || tasks.every(({ validation }) => !validation)
   return same && chosenBy ? report : undefined
 }

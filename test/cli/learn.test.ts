@@ -5,7 +5,7 @@ import type { LearnReport } from '../../lib/continual/learn-report.js'
 import type { StreamSpec } from '../../lib/continual/task-spec.js'
 import { writeStream } from '../continual/stream.js'
 import { temporaryFolder } from '../temporary-folder.js'
-import { tinyImages } from '../tiny-clip.js'
+import { tinyClip, tinyImages } from '../tiny-clip.js'
 import { cambium, interruptWhen, program } from './command.js'
 
 const folder = temporaryFolder()
@@ -68,7 +68,7 @@ test('a table for people; one more task tomorrow, without the files of the earli
   expect(first.out).toContain(at('days', 'report.html'))
   rmSync(at('own', 'warm'), { recursive: true }) // the data of the first task are gone
   rmSync(at('own', 'cold', 'train'), { recursive: true })
-  const more = ['learn', '--continue', at('days'), '--config', tomorrow, '--dtype', 'f32', '--json']
+  const more = ['learn', '--continue', at('days'), '--config', tomorrow, '--json']
   const second = await cambium(more)
   expect(second).toMatchObject({ code: 0, err: '' })
   const [report] = runsOf(second.out)
@@ -133,6 +133,14 @@ test('another model, other images and other settings are refused', async () => {
   const other = await run('--method', 'sequential')
   expect(other.code).toBe(1)
   expect(other.err).toMatch(/expected method as when the run began \("zero-shot"\), got "sequential"/)
+  const operands = await run('--method', 'zero-shot', '--dtype', 'bf16')
+  expect(operands.err).toMatch(/expected dtype as when the run began \("f32"\), got "bf16"/)
+  const model = tinyClip(at('another'))
+  const bytes = readFileSync(join(model, 'model.safetensors'))
+  bytes[8 + Number(bytes.readBigUInt64LE())] ^= 1 // the first weight's last bit
+  writeFileSync(join(model, 'model.safetensors'), bytes)
+  const based = await run('--method', 'zero-shot', '--model', model)
+  expect(based.err).toMatch(/E_BASE/)
   await tinyImages(at('warm', 'train'), ['red'], 7)
   const grown = await run('--method', 'zero-shot')
   expect(grown.err).toMatch(/expected task 0 to be warm with the images that were learned/)
