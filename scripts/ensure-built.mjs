@@ -22,4 +22,9 @@ const run = (command, args) => {
 if (time('node_modules/.package-lock.json') < time('package-lock.json')) run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
 const addon = time('build/Release/cambium.node')
 if (addon < Math.max(newest('native'), time('CMakeLists.txt'))) run(process.execPath, ['scripts/build-native.mjs'])
+// The tests want the CUDA backend too, as C++ for an emulated device.
+if (process.argv.includes('--emulated')) {
+  const sources = Math.max(newest('native/cuda'), newest('native/ops'))
+  if (time('build/cuda-emulated/libcambium_cuda_emulated.so') < sources) run(process.execPath, ['scripts/build-cuda.mjs', '--emulated'])
+}
 if (time('dist/index.mjs') < newest('lib')) run(process.execPath, ['scripts/build.mjs', '--no-native'])
