@@ -1,5 +1,5 @@
-// The functions of one number that kernels share. Exponentials and quotients are the fast ones of the hardware, within a
-// few ulp where they are used: f32 results keep five digits and more.
+// The functions of one number that kernels share. Exponentials and quotients are the fast ones of the hardware, within
+// a few ulp where they are used: f32 results keep five digits and more.
 #pragma once
 #include <cmath>
 

@@ -1,5 +1,5 @@
-// adamw: one pass over every parameter. Gradients of the f32 masters are read once: clip, decay, moments, step and average
-// happen together; learning rate and bias corrections are read from device memory.
+// adamw: one pass over every parameter. Gradients of the f32 masters are read once: clip, decay, moments, step and
+// average happen together; learning rate and bias corrections are read from device memory.
 #include "cuda/index.h"
 #include "cuda/kernels.h"
 #include "cuda/parameter_list.h"
@@ -12,7 +12,8 @@ struct Betas {
   float beta1, beta2, rest1, rest2, eps, max_norm;
 };
 
-__global__ void adamw_kernel(const __grid_constant__ ParameterList list, Betas b, const float* schedule, const float* norm2, const CbFault* fault) {
+__global__ void adamw_kernel(const __grid_constant__ ParameterList list, Betas b, const float* schedule,
+                             const float* norm2, const CbFault* fault) {
   if (faulty(fault)) return;
   int64_t begin, end;
   const CbParameter& p = parameter_of(list, int32_t(blockIdx.x), &begin, &end);
@@ -47,7 +48,9 @@ int adamw(CbContext* context, const adamw_args* f) {
     const ParameterList list = next_parameters(f->parameters, f->list, &from);
     const int32_t blocks = list.first[list.count];
     if (blocks == 0) continue;
-    if (const int status = CB_LAUNCH(context, adamw_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, b, f->schedule, f->norm2, context->fault)) return status;
+    if (const int status = CB_LAUNCH(context, adamw_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, b,
+                                     f->schedule, f->norm2, context->fault))
+      return status;
   }
   return CB_OK;
 }

@@ -39,8 +39,9 @@ int add_forward(CbContext* context, const add_args* f) {
 }
 
 int add_backward(CbContext* context, const add_grads* g) {
-  return elementwise(context, g->f->count,
-                     Share{{g->dy, g->dy_type}, {g->da, g->da_type, g->da_accumulate}, {g->db, g->db_type, g->db_accumulate}});
+  return elementwise(
+      context, g->f->count,
+      Share{{g->dy, g->dy_type}, {g->da, g->da_type, g->da_accumulate}, {g->db, g->db_type, g->db_accumulate}});
 }
 
 }  // namespace cuda

@@ -1,7 +1,7 @@
-// attention: ragged multi-head softmax attention and its gradient, with the branch of extra keys and values. Here: checks,
-// the choice of kernels, what backward recomputes row by row, and the sums of the branch's gradients over samples.
+// attention: ragged multi-head softmax attention and its gradient, with the branch of extra keys and values. Here:
+// checks, the choice of kernels, what backward recomputes row by row, and the sums of the branch's gradients over
+// samples.
 #include "cuda/attention.h"
-
 #include "cuda/kernels.h"
 #include "cuda/reduce.h"
 
@@ -11,8 +11,20 @@ namespace {
 
 Attention shape_of(CbContext* context, const attention_args& f) {
   const int64_t width = f.d / f.heads;
-  return {f.batch, f.m, f.d, f.heads, width, f.max_tokens, f.qkv, f.type, f.causal, float(1.0 / sqrt(double(width))), f.offsets, f.branch,
-          index_check(context, "attention: offsets"), index_check(context, "attention: index")};
+  return {f.batch,
+          f.m,
+          f.d,
+          f.heads,
+          width,
+          f.max_tokens,
+          f.qkv,
+          f.type,
+          f.causal,
+          float(1.0 / sqrt(double(width))),
+          f.offsets,
+          f.branch,
+          index_check(context, "attention: offsets"),
+          index_check(context, "attention: index")};
 }
 
 // A warp a row and head: δ = dy · y, less the branch's part of it; lse and δ of the branch's own softmax.
@@ -22,7 +34,8 @@ __global__ void statistics_kernel(Attention a, AttentionGradients g, bool rounde
   const int lane = threadIdx.x % kWarp;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || i >= count) return;
-  const int64_t at = (first + i) * a.d + head * a.width, to = head * a.m + first + i, q_at = a.query_at(first + i, head);
+  const int64_t at = (first + i) * a.d + head * a.width, to = head * a.m + first + i,
+                q_at = a.query_at(first + i, head);
   const Input y{g.y, a.type}, dy{g.dy, a.type}, q{a.qkv, a.type};
   float delta = 0;
   for (int64_t c = lane; c < a.width; c += kWarp) delta = fmaf(dy.at(at + c), y.at(at + c), delta);
@@ -33,12 +46,14 @@ __global__ void statistics_kernel(Attention a, AttentionGradients g, bool rounde
     for (int64_t j = 0; j < extra.count; ++j) {
       float score = 0, value = 0;
       for (int64_t c = lane; c < a.width; c += kWarp) {
-        const float k = extra.k.at(extra.k_at + j * extra.stride + c), v = extra.v.at(extra.v_at + j * extra.stride + c);
+        const float k = extra.k.at(extra.k_at + j * extra.stride + c),
+                    v = extra.v.at(extra.v_at + j * extra.stride + c);
         score = fmaf(q.at(q_at + c), rounded ? widen(narrow(k)) : k, score);
         value = fmaf(dy.at(at + c), rounded ? widen(narrow(v)) : v, value);
       }
       score = a.scale * warp_sum(score), value = warp_sum(value);
-      const float high = fmaxf(top, score), old = fast_exp2(kLog2E * (top - high)), p = fast_exp2(kLog2E * (score - high));
+      const float high = fmaxf(top, score), old = fast_exp2(kLog2E * (top - high)),
+                  p = fast_exp2(kLog2E * (score - high));
       total = total * old + p, along = along * old + p * value, top = high;
     }
     along /= total;
@@ -71,10 +86,12 @@ struct SumSamples {
 
 }  // namespace
 
-int sum_branch(CbContext* context, const AttentionBranch& branch, const AttentionBranchGrads& g, int64_t batch, int64_t d, const float* keys, const float* values) {
+int sum_branch(CbContext* context, const AttentionBranch& branch, const AttentionBranchGrads& g, int64_t batch,
+               int64_t d, const float* keys, const float* values) {
   const auto sum = [&](const float* each, float* to, int32_t accumulate) {
     if (to == nullptr) return int(CB_OK);
-    return for_rows(context, branch.tasks * branch.length, d, SumSamples{each, branch.index, batch, branch.length, d, {to, CB_F32, accumulate}});
+    return for_rows(context, branch.tasks * branch.length, d,
+                    SumSamples{each, branch.index, batch, branch.length, d, {to, CB_F32, accumulate}});
   };
   if (const int status = sum(keys, g.dkeys, g.dkeys_accumulate)) return status;
   return sum(values, g.dvalues, g.dvalues_accumulate);
@@ -94,7 +111,8 @@ int attention_backward(CbContext* context, const attention_grads* g) {
   float* const floats = static_cast<float*>(context->scratch(context, size_t(3 * rows + 2 * each + 1) * sizeof(float)));
   if (floats == nullptr) return CB_OUT_OF_MEMORY;
   const bool separate = f.branch.length > 0 && !f.branch.joint;
-  AttentionGradients to{f.y, g->dy, g->dqkv, {f.lse, floats, separate ? floats + rows : nullptr, floats + 2 * rows}, nullptr, nullptr};
+  AttentionGradients to{
+      f.y, g->dy, g->dqkv, {f.lse, floats, separate ? floats + rows : nullptr, floats + 2 * rows}, nullptr, nullptr};
   if (branch) {
     to.extra_keys = floats + 3 * rows, to.extra_values = to.extra_keys + each;
     const fill_args zero{2 * each * int64_t(sizeof(float)), 0, to.extra_keys};
@@ -103,7 +121,8 @@ int attention_backward(CbContext* context, const attention_grads* g) {
   if (f.m > 0 && f.d > 0) {
     const dim3 grid(unsigned(divide_up(f.max_tokens, kRowsPerBlock)), unsigned(f.heads), unsigned(f.batch));
     const bool tensor_cores = fits_tensor_cores(a);
-    if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to, tensor_cores)) return status;
+    if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to, tensor_cores))
+      return status;
     if (const int status = (tensor_cores ? backward_bf16 : backward_plain)(context, a, to)) return status;
   }
   return branch ? sum_branch(context, f.branch, g->branch, f.batch, f.d, to.extra_keys, to.extra_values) : int(CB_OK);

@@ -1,5 +1,5 @@
-// What the kernels of attention share: which rows a block works on, and where keys and values come from. See args.h for the
-// contract; attention.cu chooses between the kernels on tensor cores (attention_bf16_*.cu) and the plain ones.
+// What the kernels of attention share: which rows a block works on, and where keys and values come from. See args.h for
+// the contract; attention.cu chooses between the kernels on tensor cores (attention_bf16_*.cu) and the plain ones.
 #pragma once
 #include "cuda/activation.h"
 #include "cuda/checked.h"
@@ -25,7 +25,9 @@ struct Attention {
   IndexCheck rows, tasks;
 
   // Rows of sample b; false when offsets are wrong.
-  __device__ bool sample(int64_t b, int64_t* first, int64_t* count) const { return rows.sample(offsets, b, batch, m, max_tokens, first, count); }
+  __device__ bool sample(int64_t b, int64_t* first, int64_t* count) const {
+    return rows.sample(offsets, b, batch, m, max_tokens, first, count);
+  }
   // Element (row, column of the head) of q; k and v are d and 2 d further.
   __device__ int64_t query_at(int64_t row, int64_t head) const { return row * 3 * d + head * width; }
   __device__ Keys own_keys(int64_t first, int64_t count, int64_t head) const {
@@ -35,7 +37,8 @@ struct Attention {
 };
 
 // The extra keys of sample b and the weight of their softmax; false when it has none.
-__device__ inline bool extra_keys(const AttentionBranch& branch, const IndexCheck& tasks, int64_t b, int64_t d, int64_t column, Keys* keys, float* weight) {
+__device__ inline bool extra_keys(const AttentionBranch& branch, const IndexCheck& tasks, int64_t b, int64_t d,
+                                  int64_t column, Keys* keys, float* weight) {
   if (branch.length == 0) return false;
   const int32_t task = branch.index != nullptr ? branch.index[b] : 0;
   if (!tasks.in_range(task, branch.tasks, b)) return false;
@@ -70,7 +73,8 @@ int forward_plain(CbContext* context, const Attention& a, void* y, float* lse);
 int backward_plain(CbContext* context, const Attention& a, const AttentionGradients& g);
 
 // dkeys and dvalues [T, l, D] from the samples' own: those of each task in order of b.
-int sum_branch(CbContext* context, const AttentionBranch& branch, const AttentionBranchGrads& g, int64_t batch, int64_t d, const float* keys, const float* values);
+int sum_branch(CbContext* context, const AttentionBranch& branch, const AttentionBranchGrads& g, int64_t batch,
+               int64_t d, const float* keys, const float* values);
 
 }  // namespace cuda
 }  // namespace cambium

@@ -1,9 +1,10 @@
-// Backward of attention on tensor cores, in two kernels that recompute P and need no atomics:
+// Backward of attention on tensor cores, without atomics: every block recomputes P.
 //   P = 2^(c·Q Kᵀ − lse·log2(e)), c = log2(e)/√K;  dS = P ⊙ (dY Vᵀ − δ)
 //   keys:    a block has 64 keys of one head, queries pass by:  dV = Pᵀ dY,  dK = dSᵀ Q / √K
 //   queries: a block has 64 queries, keys pass by:              dQ = dS K / √K
-// What passes by comes in two stages. Extra keys of a branch are keys like others, with statistics of their own when their
-// softmax is; their weight multiplies P. Queries and keys that do not exist have P = 0.
+// Both kinds are one launch, those of a head beside each other, so that its tensors come from memory once. What passes
+// by comes in two stages. Extra keys of a branch are keys like others, with statistics of their own when their softmax
+// is; their weight multiplies P. Queries and keys that do not exist have P = 0.
 #include "cuda/attention_tiles.h"
 
 namespace cambium {
@@ -37,7 +38,8 @@ struct Room {
 
 // low, high: 16 rows of a warp against 16 rows of `right`, over the whole width.
 template <int WIDTH>
-__device__ void multiply_rows(float (&low)[4], float (&high)[4], RowTile<WIDTH> left, int row, RowTile<WIDTH> right, int column) {
+__device__ void multiply_rows(float (&low)[4], float (&high)[4], RowTile<WIDTH> left, int row, RowTile<WIDTH> right,
+                              int column) {
 #pragma unroll
   for (int c = 0; c < 4; ++c) low[c] = high[c] = 0;
 #pragma unroll
@@ -51,7 +53,8 @@ __device__ void multiply_rows(float (&low)[4], float (&high)[4], RowTile<WIDTH> 
 
 // sums += left [16, 16] · 16 rows of a tile.
 template <int WIDTH>
-__device__ void add_product(float (&sums)[WIDTH / 8][4], const float (&low)[4], const float (&high)[4], RowTile<WIDTH> rows, int row) {
+__device__ void add_product(float (&sums)[WIDTH / 8][4], const float (&low)[4], const float (&high)[4],
+                            RowTile<WIDTH> rows, int row) {
   uint32_t a[4];
   left_of(a, low, high);
 #pragma unroll
@@ -72,8 +75,9 @@ __device__ void clear(float (&sums)[WIDTH / 8][4]) {
 
 // dK and dV of the 64 keys in own(0) and own(1), from `start` on among the head's: sums of this warp's 16.
 template <int WIDTH>
-__device__ void sum_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Side& side, int64_t first, int64_t count, int64_t head,
-                         int64_t start, int64_t keys, bool causal, float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4]) {
+__device__ void sum_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Side& side,
+                         int64_t first, int64_t count, int64_t head, int64_t start, int64_t keys, bool causal,
+                         float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4]) {
   constexpr int kRows = kPassing<WIDTH>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint16_t* const qkv = static_cast<const uint16_t*>(a.qkv);
@@ -122,33 +126,35 @@ __device__ void sum_keys(const Attention& a, const AttentionGradients& g, const 
   wait_async<0>();
 }
 
+// What a block works on: 64 rows from `start` on of a head of a sample.
+struct Work {
+  int64_t b, head, first, count, start;
+};
+
 template <int WIDTH>
-__global__ void __launch_bounds__(kTileThreads) own_keys_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
-  CB_DYNAMIC_SHARED(uint16_t, shared);
-  const int64_t b = blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
+__device__ void own_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Work& w) {
   const int warp = threadIdx.x / 32, width = int(a.width);
-  int64_t first, count;
-  if (!a.sample(b, &first, &count) || start >= count) return;
-  const Room<WIDTH> room{shared};
-  const uint16_t* const keys = static_cast<const uint16_t*>(a.qkv) + a.query_at(first + start, head) + a.d;
-  room.own(0).copy(keys, 3 * a.d, count - start, kTileRows, width);
-  room.own(1).copy(keys + a.d, 3 * a.d, count - start, kTileRows, width);
+  const uint16_t* const keys = static_cast<const uint16_t*>(a.qkv) + a.query_at(w.first + w.start, w.head) + a.d;
+  room.own(0).copy(keys, 3 * a.d, w.count - w.start, kTileRows, width);
+  room.own(1).copy(keys + a.d, 3 * a.d, w.count - w.start, kTileRows, width);
   commit_async();
   float dk[WIDTH / 8][4], dv[WIDTH / 8][4];
   clear<WIDTH>(dk);
   clear<WIDTH>(dv);
-  const int64_t at = head * a.m + first;
-  sum_keys(a, g, room, Side{g.statistics.lse + at, g.statistics.delta + at, 1.f}, first, count, head, start, count, a.causal != 0, dk, dv);
-  uint16_t* const to = static_cast<uint16_t*>(g.dqkv) + a.query_at(first + start, head) + a.d;
+  const int64_t at = w.head * a.m + w.first;
+  const Side side{g.statistics.lse + at, g.statistics.delta + at, 1.f};
+  sum_keys(a, g, room, side, w.first, w.count, w.head, w.start, w.count, a.causal != 0, dk, dv);
+  uint16_t* const to = static_cast<uint16_t*>(g.dqkv) + a.query_at(w.first + w.start, w.head) + a.d;
   keep_rows(room.own(0), warp * 16, dk, a.scale, a.scale);
   keep_rows(room.own(1), warp * 16, dv, 1.f, 1.f);
-  room.own(0).store(warp * 16, to, 3 * a.d, count - start, width);
-  room.own(1).store(warp * 16, to + a.d, 3 * a.d, count - start, width);
+  room.own(0).store(warp * 16, to, 3 * a.d, w.count - w.start, width);
+  room.own(1).store(warp * 16, to + a.d, 3 * a.d, w.count - w.start, width);
 }
 
 // The same of extra keys: f32, one result for each sample.
 template <int WIDTH>
-__global__ void __launch_bounds__(kTileThreads) extra_keys_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
+__global__ void __launch_bounds__(kTileThreads)
+    extra_keys_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
   const int64_t b = blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = int(a.width);
@@ -180,8 +186,9 @@ __global__ void __launch_bounds__(kTileThreads) extra_keys_kernel(const __grid_c
 
 // dQ += dS K over the keys of one stage, of which `count` exist; each query sees those up to `seen` + its row.
 template <int WIDTH>
-__device__ void add_queries(const Attention& a, const Room<WIDTH>& room, RowTile<WIDTH> k, RowTile<WIDTH> v, int count, bool causal, int seen,
-                            const float (&lse)[2], const float (&delta)[2], float weight, float (&dq)[WIDTH / 8][4]) {
+__device__ void add_queries(const Attention& a, const Room<WIDTH>& room, RowTile<WIDTH> k, RowTile<WIDTH> v, int count,
+                            bool causal, int seen, const float (&lse)[2], const float (&delta)[2], float weight,
+                            float (&dq)[WIDTH / 8][4]) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, limit = causal ? min(count, seen + 16) : count;
   for (int key = 0; key < kPassing<WIDTH>; key += 16) {
     if (key >= limit) continue;
@@ -212,14 +219,10 @@ __device__ void statistics_of(const Side& side, int64_t start, int64_t count, fl
 }
 
 template <int WIDTH>
-__global__ void __launch_bounds__(kTileThreads) queries_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
-  CB_DYNAMIC_SHARED(uint16_t, shared);
+__device__ void own_queries(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Work& w) {
   constexpr int kRows = kPassing<WIDTH>;
-  const int64_t b = blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
+  const int64_t b = w.b, head = w.head, first = w.first, count = w.count, start = w.start;
   const int warp = threadIdx.x / 32, width = int(a.width);
-  int64_t first, count;
-  if (!a.sample(b, &first, &count) || start >= count) return;
-  const Room<WIDTH> room{shared};
   const uint16_t* const qkv = static_cast<const uint16_t*>(a.qkv);
   const uint16_t* const dy = static_cast<const uint16_t*>(g.dy);
   room.own(0).copy(qkv + a.query_at(first + start, head), 3 * a.d, count - start, kTileRows, width);
@@ -243,8 +246,8 @@ __global__ void __launch_bounds__(kTileThreads) queries_kernel(const __grid_cons
     fetch(i + 1);
     wait_async<1>();
     __syncthreads();
-    add_queries(a, room, room.stage(i, 0), room.stage(i, 1), int(smaller(kRows, count - i * kRows)), a.causal != 0, int(start + warp * 16 - i * kRows), lse,
-                delta, 1.f, dq);
+    add_queries(a, room, room.stage(i, 0), room.stage(i, 1), int(smaller(kRows, count - i * kRows)), a.causal != 0,
+                int(start + warp * 16 - i * kRows), lse, delta, 1.f, dq);
     __syncthreads();
   }
   wait_async<0>();
@@ -257,20 +260,41 @@ __global__ void __launch_bounds__(kTileThreads) queries_kernel(const __grid_cons
       room.stage(0, 0).round(extra.k, extra.k_at + key * extra.stride, extra.stride, extra.count - key, kRows, width);
       room.stage(0, 1).round(extra.v, extra.v_at + key * extra.stride, extra.stride, extra.count - key, kRows, width);
       __syncthreads();
-      add_queries(a, room, room.stage(0, 0), room.stage(0, 1), int(smaller(kRows, extra.count - key)), false, 0, lse, delta, weight, dq);
+      add_queries(a, room, room.stage(0, 0), room.stage(0, 1), int(smaller(kRows, extra.count - key)), false, 0, lse,
+                  delta, weight, dq);
     }
   }
   keep_rows(room.own(0), warp * 16, dq, a.scale, a.scale);
-  room.own(0).store(warp * 16, static_cast<uint16_t*>(g.dqkv) + a.query_at(first + start, head), 3 * a.d, count - start, width);
+  room.own(0).store(warp * 16, static_cast<uint16_t*>(g.dqkv) + a.query_at(first + start, head), 3 * a.d, count - start,
+                    width);
+}
+
+// tiles: of 64 rows; the first as many blocks of a head have keys, the others queries.
+template <int WIDTH>
+__global__ void __launch_bounds__(kTileThreads, WIDTH > 64 ? 1 : 3)
+    attention_backward_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g,
+                              int tiles) {
+  CB_DYNAMIC_SHARED(uint16_t, shared);
+  Work w{blockIdx.z, blockIdx.y, 0, 0, int64_t(blockIdx.x) % tiles * kTileRows};
+  if (!a.sample(w.b, &w.first, &w.count) || w.start >= w.count) return;
+  const Room<WIDTH> room{shared};
+  if (int(blockIdx.x) < tiles)
+    own_keys(a, g, room, w);
+  else
+    own_queries(a, g, room, w);
 }
 
 template <int WIDTH>
 int run(CbContext* context, const Attention& a, const AttentionGradients& g) {
-  const auto grid = [&](int64_t rows) { return dim3(unsigned(divide_up(rows, kTileRows)), unsigned(a.heads), unsigned(a.batch)); };
+  const auto grid = [&](int64_t rows) {
+    return dim3(unsigned(divide_up(rows, kTileRows)), unsigned(a.heads), unsigned(a.batch));
+  };
   constexpr size_t kBytes = Room<WIDTH>::kBytes;
   if (g.dqkv != nullptr) {
-    if (const int status = CB_LAUNCH(context, own_keys_kernel<WIDTH>, grid(a.max_tokens), dim3(kTileThreads), kBytes, a, g)) return status;
-    if (const int status = CB_LAUNCH(context, queries_kernel<WIDTH>, grid(a.max_tokens), dim3(kTileThreads), kBytes, a, g)) return status;
+    const int64_t tiles = divide_up(a.max_tokens, kTileRows);
+    const int status = CB_LAUNCH(context, attention_backward_kernel<WIDTH>, grid(2 * tiles * kTileRows),
+                                 dim3(kTileThreads), kBytes, a, g, int(tiles));
+    if (status) return status;
   }
   if (g.extra_keys == nullptr) return CB_OK;
   return CB_LAUNCH(context, extra_keys_kernel<WIDTH>, grid(a.branch.length), dim3(kTileThreads), kBytes, a, g);

@@ -1,6 +1,7 @@
-// Forward of attention on tensor cores. A block has 64 queries of one head, a warp 16 of them; keys and values of the head lie
-// in shared memory. Up to 264 keys a warp holds whole rows of scores in registers: one softmax, nothing is rescaled. Beyond,
-// 64 keys at a time pass through two stages, and sums are rescaled when a row's maximum grows (Dao et al. 2022).
+// Forward of attention on tensor cores. A block has 64 queries of one head, a warp 16 of them; keys and values of the
+// head lie in shared memory. Up to 264 keys a warp holds whole rows of scores in registers: one softmax, nothing is
+// rescaled. Beyond, 64 keys at a time pass through two stages, and sums are rescaled when a row's maximum grows (Dao et
+// al. 2022).
 #include "cuda/attention_tiles.h"
 
 namespace cambium {
@@ -21,11 +22,11 @@ struct Softmax {
   }
 };
 
-// Adds the 8·KEYS keys of a tile, of which [0, count) exist and, when causal, each query sees those up to `seen` + its row.
-// Pairs of eight keys from `limit` on are seen by none of the warp's queries.
+// Adds the 8·KEYS keys of a tile, of which [0, count) exist and, when causal, each query sees those up to `seen` + its
+// row. Pairs of eight keys from `limit` on are seen by none of the warp's queries.
 template <int WIDTH, int KEYS>
-__device__ void add_keys(Softmax<WIDTH>& s, const uint32_t (&q)[WIDTH / 16][4], RowTile<WIDTH> k, RowTile<WIDTH> v, int count, bool causal, int seen,
-                         float factor) {
+__device__ void add_keys(Softmax<WIDTH>& s, const uint32_t (&q)[WIDTH / 16][4], RowTile<WIDTH> k, RowTile<WIDTH> v,
+                         int count, bool causal, int seen, float factor) {
   const int lane = threadIdx.x % 32, limit = causal ? min(count, seen + 16) : count;
   float scores[KEYS + KEYS % 2][4];
 #pragma unroll
@@ -42,14 +43,16 @@ __device__ void add_keys(Softmax<WIDTH>& s, const uint32_t (&q)[WIDTH / 16][4], 
   }
   float top[2] = {s.top[0], s.top[1]};
 #pragma unroll
-  for (int t = 0; t < KEYS; ++t)
+  for (int t = 0; t < KEYS; ++t) {
+    const bool whole = t * 8 + 8 <= count && (!causal || t * 8 + 7 <= seen);  // every query sees all eight
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       const int key = t * 8 + lane % 4 * 2 + c % 2, row = lane / 4 + c / 2 * 8;
-      const bool open = key < count && (!causal || key <= seen + row);
+      const bool open = whole || (key < count && (!causal || key <= seen + row));
       scores[t][c] = open ? factor * scores[t][c] : -INFINITY;
       top[c / 2] = fmaxf(top[c / 2], scores[t][c]);
     }
+  }
   float old[2], sum[2] = {0, 0};
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -96,7 +99,8 @@ constexpr int kStageRows = (KEYS + 1) / 2 * 16;
 
 // Extra keys, 64 at a time, through the tiles k and v.
 template <int WIDTH>
-__device__ void add_extra(Softmax<WIDTH>& s, const Attention& a, const Keys& extra, const uint32_t (&q)[WIDTH / 16][4], RowTile<WIDTH> k, RowTile<WIDTH> v) {
+__device__ void add_extra(Softmax<WIDTH>& s, const Attention& a, const Keys& extra, const uint32_t (&q)[WIDTH / 16][4],
+                          RowTile<WIDTH> k, RowTile<WIDTH> v) {
   for (int64_t first = 0; first < extra.count; first += 64) {
     const int count = int(smaller(64, extra.count - first)), rows = (count + 15) / 16 * 16;
     __syncthreads();
@@ -109,7 +113,8 @@ __device__ void add_extra(Softmax<WIDTH>& s, const Attention& a, const Keys& ext
 }
 
 template <int WIDTH, int KEYS>
-__global__ void __launch_bounds__(kTileThreads) attention_forward_kernel(const __grid_constant__ Attention a, uint16_t* y, float* lse, int stages) {
+__global__ void __launch_bounds__(kTileThreads)
+    attention_forward_kernel(const __grid_constant__ Attention a, uint16_t* y, float* lse, int stages) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
   constexpr int kRows = kStageRows<KEYS>;
   const int64_t b = blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
@@ -140,7 +145,8 @@ __global__ void __launch_bounds__(kTileThreads) attention_forward_kernel(const _
 
   Keys extra;
   float weight = 0;
-  const bool has_extra = extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight), joint = has_extra && a.branch.joint;
+  const bool has_extra = extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight),
+             joint = has_extra && a.branch.joint;
   Softmax<WIDTH> s;
   s.clear();
   if (joint) add_extra(s, a, extra, q, stage(0, 0), stage(0, 1));
@@ -150,7 +156,8 @@ __global__ void __launch_bounds__(kTileThreads) attention_forward_kernel(const _
     stages > 1 ? wait_async<1>() : wait_async<0>();
     __syncthreads();
     const int64_t key = i * 8 * KEYS;
-    add_keys<WIDTH, KEYS>(s, q, stage(i, 0), stage(i, 1), int(smaller(8 * KEYS, count - key)), a.causal != 0, int(start + warp * 16 - key), a.scale * kLog2E);
+    add_keys<WIDTH, KEYS>(s, q, stage(i, 0), stage(i, 1), int(smaller(8 * KEYS, count - key)), a.causal != 0,
+                          int(start + warp * 16 - key), a.scale * kLog2E);
     __syncthreads();
   }
   const int64_t row = start + warp * 16 + lane / 4;
@@ -166,7 +173,8 @@ __global__ void __launch_bounds__(kTileThreads) attention_forward_kernel(const _
 #pragma unroll
     for (int t = 0; t < WIDTH / 8; ++t)
 #pragma unroll
-      for (int c = 0; c < 4; ++c) s.y[t][c] = s.y[t][c] / s.total[c / 2] + weight * (apart.y[t][c] / apart.total[c / 2]);
+      for (int c = 0; c < 4; ++c)
+        s.y[t][c] = s.y[t][c] / s.total[c / 2] + weight * (apart.y[t][c] / apart.total[c / 2]);
   } else {
 #pragma unroll
     for (int t = 0; t < WIDTH / 8; ++t)
@@ -182,13 +190,15 @@ int run(CbContext* context, const Attention& a, void* y, float* lse) {
   const int stages = a.max_tokens > 8 * KEYS ? 2 : 1;
   const dim3 grid(unsigned(divide_up(a.max_tokens, kTileRows)), unsigned(a.heads), unsigned(a.batch));
   const size_t bytes = RowTile<WIDTH>::bytes(kTileRows + stages * 2 * kStageRows<KEYS>);
-  return CB_LAUNCH(context, (attention_forward_kernel<WIDTH, KEYS>), grid, dim3(kTileThreads), bytes, a, static_cast<uint16_t*>(y), lse, stages);
+  return CB_LAUNCH(context, (attention_forward_kernel<WIDTH, KEYS>), grid, dim3(kTileThreads), bytes, a,
+                   static_cast<uint16_t*>(y), lse, stages);
 }
 
 }  // namespace
 
 bool fits_tensor_cores(const Attention& a) {
-  return a.type == CB_BF16 && a.width % 8 == 0 && a.width <= 128 && a.d % 8 == 0 && reinterpret_cast<uintptr_t>(a.qkv) % 16 == 0;
+  return a.type == CB_BF16 && a.width % 8 == 0 && a.width <= 128 && a.d % 8 == 0 &&
+         reinterpret_cast<uintptr_t>(a.qkv) % 16 == 0;
 }
 
 int forward_bf16(CbContext* context, const Attention& a, void* y, float* lse) {

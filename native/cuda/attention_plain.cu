@@ -1,7 +1,8 @@
 // Attention without tensor cores, for f32 and for shapes that these do not fit: the reference path, full f32.
 //
-// A block has 32 queries (or keys) of one head, four to a warp; the other side passes by in shared memory, 32 at a time, and
-// a lane has one of them. Sums over the 32 are exchanged by shuffles; a lane keeps every 32nd column of a result.
+// A block has 32 queries (or keys) of one head, four to a warp; the other side passes by in shared memory, 32 at a
+// time, and a lane has one of them. Sums over the 32 are exchanged by shuffles; a lane keeps every 32nd column of a
+// result.
 #include "cuda/attention.h"
 #include "cuda/reduce.h"
 
@@ -34,7 +35,8 @@ __device__ void add_rows(float (&sum)[kColumns], float x, Tile rows, int64_t wid
     const float factor = __shfl_sync(0xffffffffu, x, j);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c)
-      if (threadIdx.x % kWarp + c * kWarp < width) sum[c] = fmaf(factor, rows.row(j)[threadIdx.x % kWarp + c * kWarp], sum[c]);
+      if (threadIdx.x % kWarp + c * kWarp < width)
+        sum[c] = fmaf(factor, rows.row(j)[threadIdx.x % kWarp + c * kWarp], sum[c]);
   }
 }
 
@@ -59,7 +61,8 @@ __device__ void lay_out(float* shared, int64_t width, Tile* tiles, int count) {
 }
 size_t bytes_of(const Attention& a, int tiles) { return size_t(tiles) * kTile * size_t(a.width + 1) * sizeof(float); }
 
-__device__ void attend(const Attention& a, const Keys& keys, int64_t first_query, bool causal, Tile q, Tile k, Tile v, Running (&all)[kOwn]) {
+__device__ void attend(const Attention& a, const Keys& keys, int64_t first_query, bool causal, Tile q, Tile k, Tile v,
+                       Running (&all)[kOwn]) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t seen = causal ? smaller(keys.count, first_query + kTile) : keys.count;
   for (int64_t chunk = 0; chunk < seen; chunk += kTile) {
@@ -115,8 +118,10 @@ __device__ Pair differentiate(float score, float dp, float lse, float delta, flo
 }
 
 // dK and dV of 32 keys: all queries of the sample pass by.
-__device__ void keys_gradient(const Attention& a, const AttentionGradients& g, const Keys& keys, int64_t start, int64_t first, int64_t count, int64_t head,
-                              bool causal, const float* lse, const float* delta, float weight, float key_scale, Output dk, Output dv, int64_t to, int64_t to_stride) {
+__device__ void keys_gradient(const Attention& a, const AttentionGradients& g, const Keys& keys, int64_t start,
+                              int64_t first, int64_t count, int64_t head, bool causal, const float* lse,
+                              const float* delta, float weight, float key_scale, Output dk, Output dv, int64_t to,
+                              int64_t to_stride) {
   CB_DYNAMIC_SHARED(float, shared);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Tile tiles[4];
@@ -134,7 +139,8 @@ __device__ void keys_gradient(const Attention& a, const AttentionGradients& g, c
       const int64_t own = warp * kOwn + i, key = start + own;
       Pair s{0, 0};
       if (query < count && key < keys.count && (!causal || key <= query))
-        s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width), dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[at], delta[at], weight);
+        s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width),
+                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[at], delta[at], weight);
       add_rows(sums[0][i], s.ds, tiles[2], a.width);
       add_rows(sums[1][i], s.p, tiles[3], a.width);
     }
@@ -155,8 +161,8 @@ __global__ void own_keys_kernel(Attention a, AttentionGradients g) {
   if (!a.sample(b, &first, &count) || start >= count) return;
   const Output dk{static_cast<char*>(g.dqkv) + a.d * int64_t(size_of(a.type)), a.type, 0};
   const Output dv{static_cast<char*>(g.dqkv) + 2 * a.d * int64_t(size_of(a.type)), a.type, 0};
-  keys_gradient(a, g, a.own_keys(first, count, head), start, first, count, head, a.causal != 0, g.statistics.lse, g.statistics.delta, 1.f, a.scale, dk, dv,
-                a.query_at(first, head), 3 * a.d);
+  keys_gradient(a, g, a.own_keys(first, count, head), start, first, count, head, a.causal != 0, g.statistics.lse,
+                g.statistics.delta, 1.f, a.scale, dk, dv, a.query_at(first, head), 3 * a.d);
 }
 
 __global__ void extra_keys_kernel(Attention a, AttentionGradients g) {
@@ -167,12 +173,14 @@ __global__ void extra_keys_kernel(Attention a, AttentionGradients g) {
   if (!a.sample(b, &first, &count) || !extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) return;
   const bool joint = a.branch.joint != 0;
   keys_gradient(a, g, extra, start, first, count, head, false, joint ? g.statistics.lse : g.statistics.extra_lse,
-                joint ? g.statistics.delta : g.statistics.extra_delta, weight, constant(a.branch) ? 0.f : a.scale, {g.extra_keys, CB_F32, 0}, {g.extra_values, CB_F32, 0},
-                b * a.branch.length * a.d + head * a.width, a.d);
+                joint ? g.statistics.delta : g.statistics.extra_delta, weight, constant(a.branch) ? 0.f : a.scale,
+                {g.extra_keys, CB_F32, 0}, {g.extra_values, CB_F32, 0}, b * a.branch.length * a.d + head * a.width,
+                a.d);
 }
 
-__device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64_t start, int64_t count, bool causal, const float* lse, const float* delta,
-                                     float weight, const Tile (&tiles)[4], float (&dq)[kOwn][kColumns]) {
+__device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64_t start, int64_t count, bool causal,
+                                     const float* lse, const float* delta, float weight, const Tile (&tiles)[4],
+                                     float (&dq)[kOwn][kColumns]) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t seen = causal ? smaller(keys.count, start + kTile) : keys.count;
   for (int64_t chunk = 0; chunk < seen; chunk += kTile) {
@@ -185,7 +193,8 @@ __device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64
       const int64_t own = warp * kOwn + i, query = start + own;
       Pair s{0, 0};
       if (query < count && key < keys.count && (!causal || key <= query))
-        s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width), dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[query], delta[query], weight);
+        s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width),
+                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[query], delta[query], weight);
       add_rows(dq[i], s.ds, tiles[2], a.width);
     }
   }
@@ -204,12 +213,14 @@ __global__ void queries_kernel(Attention a, AttentionGradients g) {
   float dq[kOwn][kColumns] = {};
   const Statistics& s = g.statistics;
   const int64_t at = head * a.m + first;
-  add_queries_gradient(a, a.own_keys(first, count, head), start, count, a.causal != 0, s.lse + at, s.delta + at, 1.f, tiles, dq);
+  add_queries_gradient(a, a.own_keys(first, count, head), start, count, a.causal != 0, s.lse + at, s.delta + at, 1.f,
+                       tiles, dq);
   Keys extra;
   float weight;
   if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight) && !constant(a.branch)) {
     const bool joint = a.branch.joint != 0;
-    add_queries_gradient(a, extra, start, count, false, (joint ? s.lse : s.extra_lse) + at, (joint ? s.delta : s.extra_delta) + at, weight, tiles, dq);
+    add_queries_gradient(a, extra, start, count, false, (joint ? s.lse : s.extra_lse) + at,
+                         (joint ? s.delta : s.extra_delta) + at, weight, tiles, dq);
   }
   const Output to{g.dqkv, a.type, 0};
   for (int i = 0; i < kOwn; ++i) {
@@ -219,19 +230,24 @@ __global__ void queries_kernel(Attention a, AttentionGradients g) {
   }
 }
 
-dim3 grid_of(const Attention& a, int64_t rows) { return dim3(unsigned(divide_up(rows, kTile)), unsigned(a.heads), unsigned(a.batch)); }
+dim3 grid_of(const Attention& a, int64_t rows) {
+  return dim3(unsigned(divide_up(rows, kTile)), unsigned(a.heads), unsigned(a.batch));
+}
 
 }  // namespace
 
 int forward_plain(CbContext* context, const Attention& a, void* y, float* lse) {
-  return CB_LAUNCH(context, forward_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes_of(a, 3), a, Output{y, a.type, 0}, lse);
+  return CB_LAUNCH(context, forward_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes_of(a, 3), a,
+                   Output{y, a.type, 0}, lse);
 }
 
 int backward_plain(CbContext* context, const Attention& a, const AttentionGradients& g) {
   const size_t bytes = bytes_of(a, 4);
   if (g.dqkv != nullptr) {
-    if (const int status = CB_LAUNCH(context, own_keys_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes, a, g)) return status;
-    if (const int status = CB_LAUNCH(context, queries_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes, a, g)) return status;
+    if (const int status = CB_LAUNCH(context, own_keys_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes, a, g))
+      return status;
+    if (const int status = CB_LAUNCH(context, queries_kernel, grid_of(a, a.max_tokens), dim3(kThreads), bytes, a, g))
+      return status;
   }
   if (g.extra_keys == nullptr) return CB_OK;
   return CB_LAUNCH(context, extra_keys_kernel, grid_of(a, a.branch.length), dim3(kThreads), bytes, a, g);

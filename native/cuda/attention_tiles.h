@@ -1,5 +1,5 @@
-// Tiles of rows of one head in shared memory, bf16, for the tensor cores. A row has kWidth elements and a pad of eight: eight
-// rows that follow each other lie in eight different groups of banks, whatever the width.
+// Tiles of rows of one head in shared memory, bf16, for the tensor cores. A row has kWidth elements and a pad of eight:
+// eight rows that follow each other lie in eight different groups of banks, whatever the width.
 #pragma once
 #include "cuda/attention.h"
 #include "cuda/warp.h"
@@ -7,7 +7,8 @@
 namespace cambium {
 namespace cuda {
 
-constexpr int kTileWarps = 4, kTileThreads = kTileWarps * 32, kTileRows = kTileWarps * 16;  // a warp has 16 rows of a block's tile
+constexpr int kTileWarps = 4, kTileThreads = kTileWarps * 32,
+              kTileRows = kTileWarps * 16;  // a warp has 16 rows of a block's tile
 
 template <int WIDTH>
 struct RowTile {
@@ -16,8 +17,8 @@ struct RowTile {
   __device__ uint16_t* row(int r) const { return at + r * kStride; }
   __host__ __device__ static constexpr size_t bytes(int rows) { return size_t(rows) * kStride * sizeof(uint16_t); }
 
-  // Starts the copies of `rows` rows (a multiple of 8), of which the first `count` exist; the rest, and columns from `width`
-  // on, become zeros. from, width and stride: whole chunks of 16 bytes.
+  // Starts the copies of `rows` rows (a multiple of 8), of which the first `count` exist; the rest, and columns from
+  // `width` on, become zeros. from, width and stride: whole chunks of 16 bytes.
   __device__ void copy(const uint16_t* from, int64_t stride, int64_t count, int rows, int width) const {
     constexpr int kChunks = WIDTH / 8;
     for (int i = threadIdx.x; i < rows * kChunks; i += kTileThreads) {
@@ -39,7 +40,8 @@ struct RowTile {
     __syncwarp();
     for (int i = threadIdx.x % 32; i < 16 * kChunks; i += 32) {
       const int r = first + i / kChunks, c = i % kChunks * 8;
-      if (r < count && c < width) *reinterpret_cast<Quad*>(to + r * stride + c) = *reinterpret_cast<const Quad*>(row(r) + c);
+      if (r < count && c < width)
+        *reinterpret_cast<Quad*>(to + r * stride + c) = *reinterpret_cast<const Quad*>(row(r) + c);
     }
   }
 };
@@ -64,7 +66,8 @@ __device__ inline void load_right_rows(uint32_t (&b)[4], RowTile<WIDTH> tile, in
 }
 
 // Two products with the halves of what load_right or load_right_rows gives.
-__device__ inline void multiply_pair(float (&low)[4], float (&high)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+__device__ inline void multiply_pair(float (&low)[4], float (&high)[4], const uint32_t (&a)[4],
+                                     const uint32_t (&b)[4]) {
   const uint32_t first[2] = {b[0], b[1]}, second[2] = {b[2], b[3]};
   mma_bf16(low, a, first);
   mma_bf16(high, a, second);
@@ -80,7 +83,8 @@ __device__ inline void left_of(uint32_t (&a)[4], const float (&low)[4], const fl
 
 // sums [16, 8·TILES] of a warp, rounded, to rows [row, row + 16) of a tile that this warp alone has left.
 template <int WIDTH>
-__device__ inline void keep_rows(RowTile<WIDTH> tile, int row, const float (&sums)[WIDTH / 8][4], float low_factor, float high_factor) {
+__device__ inline void keep_rows(RowTile<WIDTH> tile, int row, const float (&sums)[WIDTH / 8][4], float low_factor,
+                                 float high_factor) {
   const int lane = threadIdx.x % 32;
   __syncwarp();
 #pragma unroll

@@ -18,8 +18,9 @@ __device__ float widen_f16(uint32_t h) {
 __device__ uint16_t narrow_f16(float x) {
   const uint32_t bits = bits_of(x) & 0x7fffffff, sign = (bits_of(x) >> 16) & 0x8000;
   uint32_t h = (bits - (112u << 23) + 0xfff + ((bits >> 13) & 1)) >> 13;
-  if (bits < 0x38800000) h = bits_of(float_of(bits) + 0.5f) - 0x3f000000;  // below 2^-14: 0.5 has the unit of subnormals
-  if (bits >= 0x477ff000) h = 0x7c00;                                      // 65520 and above round to infinity
+  if (bits < 0x38800000)
+    h = bits_of(float_of(bits) + 0.5f) - 0x3f000000;  // below 2^-14: 0.5 has the unit of subnormals
+  if (bits >= 0x477ff000) h = 0x7c00;                 // 65520 and above round to infinity
   if (bits > 0x7f800000) h = 0x7e00;
   return uint16_t(h | sign);
 }
@@ -67,10 +68,13 @@ struct Interpolate {
 
 int cast(CbContext* context, const cast_args* f) { return elementwise(context, f->count, Cast{*f}); }
 
-int interpolate(CbContext* context, const interpolate_args* f) { return elementwise(context, f->count, Interpolate{*f}); }
+int interpolate(CbContext* context, const interpolate_args* f) {
+  return elementwise(context, f->count, Interpolate{*f});
+}
 
 int fill(CbContext* context, const fill_args* f) {
-  return f->bytes == 0 ? CB_OK : CB_CHECK(context, cudaMemsetAsync(f->y, f->value, size_t(f->bytes), stream_of(context)));
+  return f->bytes == 0 ? CB_OK
+                       : CB_CHECK(context, cudaMemsetAsync(f->y, f->value, size_t(f->bytes), stream_of(context)));
 }
 
 int copy(CbContext* context, const copy_args* f) {

@@ -17,9 +17,10 @@ struct IndexCheck {
   }
   __device__ bool in_range(int32_t got, int64_t limit, int64_t at) const { return between(got, at, 0, limit); }
 
-  // Rows [*first, *first + *count) of a sample; false, and told, unless offsets [samples + 1] rise from 0 to m by at most
-  // `most`. Every sample must be asked for.
-  __device__ bool sample(const int32_t* offsets, int64_t b, int64_t samples, int64_t m, int64_t most, int64_t* first, int64_t* count) const {
+  // Rows [*first, *first + *count) of a sample; false, and told, unless offsets [samples + 1] rise from 0 to m by at
+  // most `most`. Every sample must be asked for.
+  __device__ bool sample(const int32_t* offsets, int64_t b, int64_t samples, int64_t m, int64_t most, int64_t* first,
+                         int64_t* count) const {
     const int32_t begin = offsets[b], end = offsets[b + 1];
     if (b == 0 && !between(begin, 0, 0, 1)) return false;
     if (!between(begin, b, 0, m + 1)) return false;

@@ -70,7 +70,12 @@ int class_tokens_backward(CbContext* context, const class_tokens_grads* g) {
   }
   const int64_t tokens = g->dposition != nullptr ? f.n + 1 : g->dcls != nullptr ? 1 : 0;
   return for_rows(context, tokens, f.d,
-                  Shared{f.n, f.d, f.batch, dy, {g->dcls, CB_F32, g->dcls_accumulate}, {g->dposition, CB_F32, g->dposition_accumulate}});
+                  Shared{f.n,
+                         f.d,
+                         f.batch,
+                         dy,
+                         {g->dcls, CB_F32, g->dcls_accumulate},
+                         {g->dposition, CB_F32, g->dposition_accumulate}});
 }
 
 }  // namespace cuda

@@ -1,5 +1,5 @@
-// Sums down the columns of an [m, d] matrix, two at a time, while a kernel visits its elements: one partial sum for each
-// block of rows, then the blocks in order.
+// Sums down the columns of an [m, d] matrix, two at a time, while a kernel visits its elements: one partial sum for
+// each block of rows, then the blocks in order.
 #pragma once
 #include "cuda/elementwise.h"
 
@@ -24,7 +24,8 @@ __global__ void column_partials_kernel(int64_t m, int64_t d, int64_t rows, F f, 
     for (int j = 0; j < kLanes; ++j) sum[0][j] += a[j], sum[1][j] += b[j];
   }
 #pragma unroll
-  for (int j = 0; j < kLanes; ++j) room[part][0][lane * kLanes + j] = sum[0][j], room[part][1][lane * kLanes + j] = sum[1][j];
+  for (int j = 0; j < kLanes; ++j)
+    room[part][0][lane * kLanes + j] = sum[0][j], room[part][1][lane * kLanes + j] = sum[1][j];
   __syncthreads();
   const int64_t column = int64_t(blockIdx.y) * kSumColumns + threadIdx.x;
   if (column >= d) return;
@@ -35,7 +36,8 @@ __global__ void column_partials_kernel(int64_t m, int64_t d, int64_t rows, F f, 
   }
 }
 
-inline __global__ void column_totals_kernel(int64_t blocks, int64_t d, const float* partial, Output first, Output second) {
+inline __global__ void column_totals_kernel(int64_t blocks, int64_t d, const float* partial, Output first,
+                                            Output second) {
   const int64_t column = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (column >= d) return;
   float a = 0, b = 0;
@@ -56,9 +58,12 @@ int column_sums(CbContext* context, int64_t m, int64_t d, const F& f, Output fir
   if (partial == nullptr) return CB_OUT_OF_MEMORY;
   if (blocks > 0) {
     const dim3 grid(unsigned(blocks), unsigned(divide_up(d, kSumColumns)));
-    if (const int status = CB_LAUNCH(context, (column_partials_kernel<F>), grid, dim3(kThreads), 0, m, d, rows, f, partial)) return status;
+    if (const int status =
+            CB_LAUNCH(context, (column_partials_kernel<F>), grid, dim3(kThreads), 0, m, d, rows, f, partial))
+      return status;
   }
-  return CB_LAUNCH(context, column_totals_kernel, dim3(unsigned(divide_up(d, kThreads))), dim3(kThreads), 0, blocks, d, partial, first, second);
+  return CB_LAUNCH(context, column_totals_kernel, dim3(unsigned(divide_up(d, kThreads))), dim3(kThreads), 0, blocks, d,
+                   partial, first, second);
 }
 
 }  // namespace cuda

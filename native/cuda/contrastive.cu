@@ -23,7 +23,9 @@ struct Loss {
   Targets t;
   double *rows, *columns;
   __device__ float s() const { return f.log_scale ? float(exp(double(*f.scale))) : *f.scale; }
-  __device__ float wanted(int64_t i, int64_t j) const { return f.labels[i] == f.labels[j] ? t.positive[i] : t.negative[i]; }
+  __device__ float wanted(int64_t i, int64_t j) const {
+    return f.labels[i] == f.labels[j] ? t.positive[i] : t.negative[i];
+  }
 };
 
 __global__ void weights_kernel(Loss a) {
@@ -115,7 +117,8 @@ __global__ void rows_backward_kernel(Loss a, const float* dy, bool cosines) {
   double along = 0;
   for (int64_t j = threadIdx.x; j < n; j += kThreads) {
     const float value = z[j];
-    const float p = fast_exp2(kLog2E * (value - row_lse)) + a.t.column[j] * fast_exp2(kLog2E * (value - a.f.column_lse[j]));
+    const float p =
+        fast_exp2(kLog2E * (value - row_lse)) + a.t.column[j] * fast_exp2(kLog2E * (value - a.f.column_lse[j]));
     const float dz = half * (p - 2.f * a.wanted(i, j));
     z[j] = dz;
     double cosine = double(value);
@@ -146,11 +149,14 @@ int loss_of(CbContext* context, const contrastive_args& f, Loss* a) {
   if (weights == nullptr || parts == nullptr) return CB_OUT_OF_MEMORY;
   *a = {f, {weights, weights + f.n, weights + 2 * f.n}, parts, parts + f.n};
   if (f.n == 0) return CB_OK;
-  if (const int status = CB_LAUNCH(context, weights_kernel, dim3(unsigned(divide_up(f.n, kRowsPerBlock))), dim3(kThreads), 0, *a)) return status;
+  if (const int status =
+          CB_LAUNCH(context, weights_kernel, dim3(unsigned(divide_up(f.n, kRowsPerBlock))), dim3(kThreads), 0, *a))
+    return status;
   return CB_LAUNCH(context, column_weights_kernel, dim3(1), dim3(kThreads), 0, *a);
 }
 
-int product(CbContext* context, Operand left, Operand right, int64_t m, int64_t n, int64_t k, const Epilogue& epilogue) {
+int product(CbContext* context, Operand left, Operand right, int64_t m, int64_t n, int64_t k,
+            const Epilogue& epilogue) {
   Product p{};
   p.m = m, p.n = n, p.parts = 1;
   p.part[0] = {left, right, k};
@@ -166,9 +172,14 @@ int contrastive_forward(CbContext* context, const contrastive_args* f) {
   const int64_t n = f->n;
   if (n > 0) {
     const Epilogue logits = plain(f->logits, CB_F32, 0, n);
-    if (const int status = product(context, {f->image, CB_F32, false, f->p}, {f->text, CB_F32, false, f->p}, n, n, f->p, logits)) return status;
-    if (const int status = CB_LAUNCH(context, rows_forward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a)) return status;
-    if (const int status = CB_LAUNCH(context, columns_forward_kernel, dim3(unsigned(divide_up(n, kWarp))), dim3(kThreads), 0, a)) return status;
+    if (const int status =
+            product(context, {f->image, CB_F32, false, f->p}, {f->text, CB_F32, false, f->p}, n, n, f->p, logits))
+      return status;
+    if (const int status = CB_LAUNCH(context, rows_forward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a))
+      return status;
+    if (const int status =
+            CB_LAUNCH(context, columns_forward_kernel, dim3(unsigned(divide_up(n, kWarp))), dim3(kThreads), 0, a))
+      return status;
   }
   const Finish finish{f->loss, 0, n > 0 ? 1.0 / (2.0 * double(n)) : 0.0};
   return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, 2 * n, finish, a.rows);
@@ -182,7 +193,9 @@ int contrastive_backward(CbContext* context, const contrastive_grads* g) {
   if (s == nullptr) return CB_OUT_OF_MEMORY;
   const int64_t n = f.n;
   if (n > 0) {
-    if (const int status = CB_LAUNCH(context, rows_backward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a, g->dy, g->dscale != nullptr)) return status;
+    if (const int status = CB_LAUNCH(context, rows_backward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a, g->dy,
+                                     g->dscale != nullptr))
+      return status;
     if (const int status = CB_LAUNCH(context, factor_kernel, dim3(1), dim3(1), 0, a, s)) return status;
   }
   Epilogue e = plain(g->dimage, CB_F32, g->dimage_accumulate, f.p);
@@ -194,7 +207,8 @@ int contrastive_backward(CbContext* context, const contrastive_grads* g) {
   if (g->dtext != nullptr)
     if (const int status = product(context, {f.logits, CB_F32, true, n}, image, n, f.p, n, e)) return status;
   if (g->dscale == nullptr) return CB_OK;
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, n, Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
+  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, n,
+                   Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
 }
 
 }  // namespace cuda

@@ -29,7 +29,9 @@ struct CrossEntropy {
   cross_entropy_args f;
   IndexCheck labels;
   double* rows;
-  __device__ float s() const { return f.scale == nullptr ? 1.f : f.log_scale ? float(exp(double(*f.scale))) : *f.scale; }
+  __device__ float s() const {
+    return f.scale == nullptr ? 1.f : f.log_scale ? float(exp(double(*f.scale))) : *f.scale;
+  }
   __device__ Row row(const float* from, int64_t i) const { return {from + i * f.c, s() / f.temperature, f.c}; }
   // What the softmax is compared with.
   __device__ float target(const Row& teacher, int64_t i, int64_t j) const {
@@ -50,7 +52,8 @@ __global__ void cross_entropy_forward_kernel(CrossEntropy a) {
     __syncwarp();
   }
   double along = 0;
-  for (int64_t j = threadIdx.x % kWarp; j < a.f.c; j += kWarp) along += double(a.target(teacher, i, j)) * (lse - double(row.z(j)));
+  for (int64_t j = threadIdx.x % kWarp; j < a.f.c; j += kWarp)
+    along += double(a.target(teacher, i, j)) * (lse - double(row.z(j)));
   along = warp_sum(along);
   if (threadIdx.x % kWarp != 0) return;
   a.f.lse[i] = float(lse);
@@ -93,9 +96,11 @@ int cross_entropy_forward(CbContext* context, const cross_entropy_args* f) {
   CrossEntropy a;
   if (const int status = run(context, *f, &a)) return status;
   if (f->n > 0)
-    if (const int status = CB_LAUNCH(context, cross_entropy_forward_kernel, grid_of(*f), dim3(kThreads), 0, a)) return status;
+    if (const int status = CB_LAUNCH(context, cross_entropy_forward_kernel, grid_of(*f), dim3(kThreads), 0, a))
+      return status;
   const double t = double(f->temperature);
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f->n, Finish{f->loss, 0, f->n > 0 ? t * t / double(f->n) : 0.0}, a.rows);
+  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f->n,
+                   Finish{f->loss, 0, f->n > 0 ? t * t / double(f->n) : 0.0}, a.rows);
 }
 
 int cross_entropy_backward(CbContext* context, const cross_entropy_grads* g) {
@@ -104,10 +109,13 @@ int cross_entropy_backward(CbContext* context, const cross_entropy_grads* g) {
   if (const int status = run(context, f, &a)) return status;
   if (f.n > 0) {
     const Output dlogits{g->dlogits, CB_F32, g->dlogits_accumulate};
-    if (const int status = CB_LAUNCH(context, cross_entropy_backward_kernel, grid_of(f), dim3(kThreads), 0, a, g->dy, dlogits)) return status;
+    if (const int status =
+            CB_LAUNCH(context, cross_entropy_backward_kernel, grid_of(f), dim3(kThreads), 0, a, g->dy, dlogits))
+      return status;
   }
   if (g->dscale == nullptr) return CB_OK;
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f.n, Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
+  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f.n,
+                   Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
 }
 
 }  // namespace cuda

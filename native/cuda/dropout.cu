@@ -1,14 +1,14 @@
 // dropout: y = x ∘ keep / (1 − p). The mask is never stored: backward draws it again. Element e of a sample is word
 // e / 16 % 4 of the Philox block with counter e / 64 · 16 + e % 16, as on every device: the same draws, bit for bit.
-#include "cuda/elementwise.h"
 #include "cuda/checked.h"
+#include "cuda/elementwise.h"
 #include "cuda/kernels.h"
 
 namespace cambium {
 namespace cuda {
 namespace {
 
-constexpr int kGroup = 16, kWords = 4;      // counters side by side, words of one
+constexpr int kGroup = 16, kWords = 4;     // counters side by side, words of one
 constexpr int64_t kBlockElements = 16384;  // of an average sample, one block
 
 struct Draws {
@@ -56,8 +56,8 @@ int run(CbContext* context, const dropout_args& f, const void* from, Output to) 
   if (f.samples == 0 || f.m * f.d == 0) return CB_OK;
   const int64_t pieces = smaller(1024, larger(1, divide_up(f.m * f.d, f.samples * kBlockElements)));
   const Draws draws{f.offsets, f.keys, f.step, f.m, f.d, f.samples, f.site, f.p};
-  return CB_LAUNCH(context, dropout_kernel, dim3(unsigned(pieces), unsigned(smaller(f.samples, 65535))), dim3(kThreads), 0, draws,
-                   index_check(context, "dropout: offsets"), Input{from, f.type}, to);
+  return CB_LAUNCH(context, dropout_kernel, dim3(unsigned(pieces), unsigned(smaller(f.samples, 65535))), dim3(kThreads),
+                   0, draws, index_check(context, "dropout: offsets"), Input{from, f.type}, to);
 }
 
 }  // namespace

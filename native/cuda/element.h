@@ -1,5 +1,5 @@
-// Tensors as kernels see them: f32 or bf16 in memory, f32 in registers, eight neighbouring elements at a time. The type is
-// a value of the launch, so that one kernel serves every combination; a branch on it is the same for all threads.
+// Tensors as kernels see them: f32 or bf16 in memory, f32 in registers, eight neighbouring elements at a time. The type
+// is a value of the launch, so that one kernel serves every combination; a branch on it is the same for all threads.
 #pragma once
 #include "cuda/launch.h"
 #include "ops/backend.h"

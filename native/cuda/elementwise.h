@@ -16,7 +16,8 @@ __global__ void elementwise_kernel(int64_t count, F f) {
 template <class F>
 int elementwise(CbContext* context, int64_t count, const F& f) {
   if (count == 0) return CB_OK;
-  return CB_LAUNCH(context, (elementwise_kernel<F>), dim3(unsigned(divide_up(count, kThreads * kLanes))), dim3(kThreads), 0, count, f);
+  return CB_LAUNCH(context, (elementwise_kernel<F>), dim3(unsigned(divide_up(count, kThreads * kLanes))),
+                   dim3(kThreads), 0, count, f);
 }
 
 // f(row, i, n) for every run of n <= 8 elements from column i of every row of an [m, d] matrix: a warp a row.

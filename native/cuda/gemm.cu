@@ -1,5 +1,5 @@
-// multiply: brings operands into the product's type and leaves the product to cuBLASLt, where that is there and does it, or
-// to our own kernels: then the shape decides how the sums are split, and the splits are added up in order.
+// multiply: brings operands into the product's type and leaves the product to cuBLASLt, where that is there and does
+// it, or to our own kernels: then the shape decides how the sums are split, and the splits are added up in order.
 #include "cuda/cublas_lt.h"
 #include "cuda/elementwise.h"
 #include "cuda/gemm.h"
@@ -22,13 +22,16 @@ struct Repack {
 
 // The operand as the bf16 kernel can read it: a copy where type or alignment differ.
 int aligned_bf16(CbContext* context, int64_t rows, int64_t k, Operand* operand) {
-  const bool ready = operand->type == CB_BF16 && operand->stride % kLanes == 0 && reinterpret_cast<uintptr_t>(operand->data) % 16 == 0;
+  const bool ready =
+      operand->type == CB_BF16 && operand->stride % kLanes == 0 && reinterpret_cast<uintptr_t>(operand->data) % 16 == 0;
   if (ready) return CB_OK;
   const int64_t lines = operand->across ? k : rows, length = operand->across ? rows : k;
   const int64_t stride = divide_up(length, kLanes) * kLanes;
-  uint16_t* const copy = static_cast<uint16_t*>(context->scratch(context, size_t(lines * stride + kLanes) * sizeof(uint16_t)));
+  uint16_t* const copy =
+      static_cast<uint16_t*>(context->scratch(context, size_t(lines * stride + kLanes) * sizeof(uint16_t)));
   if (copy == nullptr) return CB_OUT_OF_MEMORY;
-  const int status = for_rows(context, lines, length, Repack{{operand->data, operand->type}, copy, operand->stride, stride});
+  const int status =
+      for_rows(context, lines, length, Repack{{operand->data, operand->type}, copy, operand->stride, stride});
   *operand = {copy, CB_BF16, operand->across, stride};
   return status;
 }

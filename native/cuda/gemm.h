@@ -1,5 +1,5 @@
-// Matrix products with f32 accumulation: y = Σ over parts of A Bᵀ, A [m, k], B [n, k], and an epilogue. A second part has
-// the layouts of the first: low-rank terms ride in the sums of the product they belong to.
+// Matrix products with f32 accumulation: y = Σ over parts of A Bᵀ, A [m, k], B [n, k], and an epilogue. A second part
+// has the layouts of the first: low-rank terms ride in the sums of the product they belong to.
 #pragma once
 #include "cuda/epilogue.h"
 
@@ -29,8 +29,8 @@ struct Product {
 // Operands are rounded to `type` (bf16 or f32) where they have another one.
 int multiply(CbContext* context, int32_t type, const Product& product);
 
-// The two kernels behind it. bf16 takes bf16 operands, aligned to 16 bytes, with strides of whole 8 elements; f32 takes any.
-// partial: [splits, m, n] when splits > 1; the caller adds them up.
+// The two kernels behind it. bf16 takes bf16 operands, aligned to 16 bytes, with strides of whole 8 elements; f32 takes
+// any. partial: [splits, m, n] when splits > 1; the caller adds them up.
 int multiply_bf16(CbContext* context, const Product& product, int splits, float* partial);
 int multiply_f32(CbContext* context, const Product& product, int splits, float* partial);
 

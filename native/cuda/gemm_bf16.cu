@@ -1,6 +1,6 @@
 // The bf16 product: mma.m16n8k16 with f32 sums, tiles of both operands on their way through a ring of kStages in shared
-// memory (cp.async), fragments by ldmatrix. A warp owns a [WM, WN] piece of the tile; its sums leave through shared memory,
-// so that the epilogue reads and writes 16 bytes at a time.
+// memory (cp.async), fragments by ldmatrix. A warp owns a [WM, WN] piece of the tile; its sums leave through shared
+// memory, so that the epilogue reads and writes 16 bytes at a time.
 #include "cuda/elementwise.h"
 #include "cuda/gemm.h"
 #include "cuda/gemm_tiles.h"
@@ -20,8 +20,8 @@ struct Shape {
   static constexpr int kLine = WN + 4;  // floats from row to row of sums on their way out: a shift of banks
   static constexpr size_t kBytes = size_t(kStages) * 2 * kChunks * sizeof(Quad);
 };
-// 64 × 64 a warp: eight reads of fragments feed 32 products. With 64 × 32, six for 16, shared memory rather than the tensor
-// cores would set the pace on a GPU of compute capability 9.0.
+// 64 × 64 a warp: eight reads of fragments feed 32 products. With 64 × 32, six for 16, shared memory rather than the
+// tensor cores would set the pace on a GPU of compute capability 9.0.
 using Large = Shape<128, 64, 64>;
 using Small = Shape<64, 32, 32>;
 
@@ -36,7 +36,8 @@ __device__ void copy_tile(Quad* tile, const Operand& o, int64_t first, int64_t r
     const int64_t outer = (ACROSS ? k0 : first) + line, inner = (ACROSS ? first : k0) + chunk * 8;
     const int64_t left = (ACROSS ? rows : k) - inner;
     const int bytes = outer < (ACROSS ? k : rows) ? int(larger(0, smaller(8, left))) * 2 : 0;
-    copy_async(tile + chunk_at<ACROSS, S::kTile>(line, chunk), bytes > 0 ? data + outer * o.stride + inner : data, bytes);
+    copy_async(tile + chunk_at<ACROSS, S::kTile>(line, chunk), bytes > 0 ? data + outer * o.stride + inner : data,
+               bytes);
   }
 }
 
@@ -67,7 +68,8 @@ __device__ void multiply_tile(Sums<S>& sums, const Quad* left, const Quad* right
 
 // Sixteen rows of a warp's sums at a time, through `room` [16][S::kLine].
 template <class S>
-__device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, int64_t row, int64_t column, float* partial) {
+__device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, int64_t row, int64_t column,
+                           float* partial) {
   const int lane = threadIdx.x % kWarp;
   for (int i = 0; i < S::kWarpM / 16; ++i) {
     __syncwarp();
@@ -77,12 +79,14 @@ __device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, i
 #pragma unroll
       for (int j = 0; j < S::kWarpN / 8; ++j)
 #pragma unroll
-        for (int c = 0; c < 4; ++c) room[(lane / 4 + c / 2 * 8) * S::kLine + j * 8 + lane % 4 * 2 + c % 2] = sums.at[tile][j][c];
+        for (int c = 0; c < 4; ++c)
+          room[(lane / 4 + c / 2 * 8) * S::kLine + j * 8 + lane % 4 * 2 + c % 2] = sums.at[tile][j][c];
     }
     __syncwarp();
 #pragma unroll
     for (int part = 0; part < 16 * S::kWarpN / kLanes / kWarp; ++part) {
-      const int index = part * kWarp + lane, line = index / (S::kWarpN / kLanes), at = index % (S::kWarpN / kLanes) * kLanes;
+      const int index = part * kWarp + lane, line = index / (S::kWarpN / kLanes),
+                at = index % (S::kWarpN / kLanes) * kLanes;
       const int64_t to_row = row + i * 16 + line, to = column + at;
       const int n = int(smaller(kLanes, p.n - to));
       if (to_row >= p.m || n <= 0) continue;
@@ -101,7 +105,8 @@ template <class S, bool A_ACROSS, bool B_ACROSS>
 __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_constant__ Product p, float* partial) {
   CB_DYNAMIC_SHARED(Quad, shared);
   const int64_t first_row = int64_t(blockIdx.y) * S::kTile, first_column = int64_t(blockIdx.x) * S::kTile;
-  const int64_t steps0 = divide_up(p.part[0].k, kDepth), all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kDepth) : 0);
+  const int64_t steps0 = divide_up(p.part[0].k, kDepth),
+                all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kDepth) : 0);
   const Steps steps = steps_of(p.epilogue.closed() ? 0 : all, blockIdx.z, gridDim.z);
   const int warp = threadIdx.x / kWarp, row = warp / S::kAcross * S::kWarpM, column = warp % S::kAcross * S::kWarpN;
   const auto fetch = [&](int64_t step) {
@@ -132,7 +137,8 @@ __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_
 template <class S, bool A_ACROSS, bool B_ACROSS>
 int run(CbContext* context, const Product& p, int splits, float* partial) {
   const dim3 grid(unsigned(divide_up(p.n, S::kTile)), unsigned(divide_up(p.m, S::kTile)), unsigned(splits));
-  return CB_LAUNCH(context, (product_bf16_kernel<S, A_ACROSS, B_ACROSS>), grid, dim3(S::kThreads), S::kBytes, p, partial);
+  return CB_LAUNCH(context, (product_bf16_kernel<S, A_ACROSS, B_ACROSS>), grid, dim3(S::kThreads), S::kBytes, p,
+                   partial);
 }
 
 template <class S>

@@ -15,8 +15,12 @@ template <int TILE>
 struct Pieces {
   static constexpr int kCount = TILE * kDepth / kThreads;
   float x[kCount];
-  __device__ static int row(bool across, int i) { return across ? (threadIdx.x + i * kThreads) % TILE : threadIdx.x / kDepth + i * (kThreads / kDepth); }
-  __device__ static int depth(bool across, int i) { return across ? (threadIdx.x + i * kThreads) / TILE : threadIdx.x % kDepth; }
+  __device__ static int row(bool across, int i) {
+    return across ? (threadIdx.x + i * kThreads) % TILE : threadIdx.x / kDepth + i * (kThreads / kDepth);
+  }
+  __device__ static int depth(bool across, int i) {
+    return across ? (threadIdx.x + i * kThreads) / TILE : threadIdx.x % kDepth;
+  }
   __device__ void load(const Operand& o, int64_t first, int64_t rows, int64_t k0, int64_t k) {
     const Input from{o.data, o.type};
 #pragma unroll
@@ -36,7 +40,8 @@ __global__ void __launch_bounds__(kThreads) product_f32_kernel(Product p, float*
   constexpr int kTile = T * kSide;
   __shared__ float a[kDepth][kTile + 4], b[kDepth][kTile + 4];
   const int64_t first_row = int64_t(blockIdx.y) * kTile, first_column = int64_t(blockIdx.x) * kTile;
-  const int64_t steps0 = divide_up(p.part[0].k, kDepth), all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kDepth) : 0);
+  const int64_t steps0 = divide_up(p.part[0].k, kDepth),
+                all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kDepth) : 0);
   const Steps steps = steps_of(p.epilogue.closed() ? 0 : all, blockIdx.z, gridDim.z);
   const int x = threadIdx.x % kSide, y = threadIdx.x / kSide;
   float sum[T][T] = {};

@@ -1,5 +1,5 @@
-// l2_normalize: y = x / max(‖x‖, 1e-12) row by row, a warp a row, sums in f64. Below the bound the divisor is constant, so
-// dx = dy · inverse there.
+// l2_normalize: y = x / max(‖x‖, 1e-12) row by row, a warp a row, sums in f64. Below the bound the divisor is constant,
+// so dx = dy · inverse there.
 #include "cuda/kernels.h"
 #include "cuda/reduce.h"
 
@@ -32,7 +32,8 @@ __global__ void l2_backward_kernel(l2_normalize_args c, const float* dy, Output 
   const float inverse = c.inverse[row];
   const double product = row_product(dy + row * c.d, c.y + row * c.d, c.d);
   const float along = inverse >= float(1.0 / kSmallestNorm) ? 0.f : float(product);
-  for (int64_t i = row * c.d + threadIdx.x % kWarp; i < (row + 1) * c.d; i += kWarp) dx.put(i, inverse * (dy[i] - along * c.y[i]));
+  for (int64_t i = row * c.d + threadIdx.x % kWarp; i < (row + 1) * c.d; i += kWarp)
+    dx.put(i, inverse * (dy[i] - along * c.y[i]));
 }
 
 }  // namespace
@@ -44,8 +45,8 @@ int l2_normalize_forward(CbContext* context, const l2_normalize_args* f) {
 
 int l2_normalize_backward(CbContext* context, const l2_normalize_grads* g) {
   if (g->dx == nullptr || g->f->m == 0) return CB_OK;
-  return CB_LAUNCH(context, l2_backward_kernel, dim3(unsigned(divide_up(g->f->m, kRowsPerBlock))), dim3(kThreads), 0, *g->f, g->dy,
-                   Output{g->dx, CB_F32, g->dx_accumulate});
+  return CB_LAUNCH(context, l2_backward_kernel, dim3(unsigned(divide_up(g->f->m, kRowsPerBlock))), dim3(kThreads), 0,
+                   *g->f, g->dy, Output{g->dx, CB_F32, g->dx_accumulate});
 }
 
 }  // namespace cuda

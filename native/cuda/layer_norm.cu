@@ -1,6 +1,6 @@
-// layer_norm: y = (x − μ) · r · weight + bias, r = 1/√(σ² + eps), a warp a row. Statistics by two passes over the row in
-// f32; a row is read from memory once and from the first-level cache after that.
-// Backward of a row, with the saved x̂ and g = dy ⊙ weight:  dx = r · (g − mean(g) − x̂ · mean(g ⊙ x̂)).
+// layer_norm: y = (x − μ) · r · weight + bias, r = 1/√(σ² + eps), a warp a row. Statistics by two passes over the row
+// in f32; a row is read from memory once and from the first-level cache after that. Backward of a row, with the saved x̂
+// and g = dy ⊙ weight:  dx = r · (g − mean(g) − x̂ · mean(g ⊙ x̂)).
 #include "cuda/column_sums.h"
 #include "cuda/kernels.h"
 #include "cuda/reduce.h"
@@ -100,11 +100,12 @@ int layer_norm_backward(CbContext* context, const layer_norm_grads* g) {
   const Input dy{g->dy, f.y_type};
   if (g->dx != nullptr && f.m > 0) {
     const Output dx{g->dx, g->dx_type, g->dx_accumulate};
-    if (const int status = CB_LAUNCH(context, layer_norm_backward_kernel, grid_of(f.m), dim3(kThreads), 0, f, dy, dx)) return status;
+    if (const int status = CB_LAUNCH(context, layer_norm_backward_kernel, grid_of(f.m), dim3(kThreads), 0, f, dy, dx))
+      return status;
   }
   if (g->dweight == nullptr && g->dbias == nullptr) return CB_OK;
-  return column_sums(context, f.m, f.d, WeightTerms{dy, {f.normalized, f.y_type}, f.d}, {g->dweight, CB_F32, g->dweight_accumulate},
-                     {g->dbias, CB_F32, g->dbias_accumulate});
+  return column_sums(context, f.m, f.d, WeightTerms{dy, {f.normalized, f.y_type}, f.d},
+                     {g->dweight, CB_F32, g->dweight_accumulate}, {g->dbias, CB_F32, g->dbias_accumulate});
 }
 
 }  // namespace cuda

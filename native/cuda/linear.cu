@@ -3,7 +3,8 @@
 //
 // Everything but the product rides in its epilogue, and low-rank deltas in its sums (low_rank.h). Backward first makes
 // dz = dy ⊙ act'(pre) ∘ column_scale in the product's type, in one pass together with the sums for dbias and
-// dcolumn_scale; where dy is that already, nothing is made. A closed gate is read by the kernels: they skip the product.
+// dcolumn_scale; where dy is that already, nothing is made. A closed gate is read by the kernels: they skip the
+// product.
 #include "cuda/column_sums.h"
 #include "cuda/kernels.h"
 #include "cuda/low_rank.h"
@@ -54,9 +55,13 @@ struct Differentiate {
 
 int differentiate(CbContext* context, const linear_grads& g, void* dz) {
   const linear_args& f = *g.f;
-  const Differentiate pass{{g.dy, g.dy_type}, {f.pre, f.x_type}, {f.product, f.x_type}, {f.column_scale, CB_F32}, f.act, f.out, {dz, f.x_type, 0}};
-  if (g.dbias == nullptr && g.dcolumn_scale == nullptr) return dz == nullptr ? int(CB_OK) : for_rows(context, f.m, f.out, pass);
-  return column_sums(context, f.m, f.out, pass, {g.dbias, CB_F32, g.dbias_accumulate}, {g.dcolumn_scale, CB_F32, g.dcolumn_scale_accumulate});
+  const Differentiate pass{
+      {g.dy, g.dy_type}, {f.pre, f.x_type}, {f.product, f.x_type}, {f.column_scale, CB_F32}, f.act, f.out,
+      {dz, f.x_type, 0}};
+  if (g.dbias == nullptr && g.dcolumn_scale == nullptr)
+    return dz == nullptr ? int(CB_OK) : for_rows(context, f.m, f.out, pass);
+  return column_sums(context, f.m, f.out, pass, {g.dbias, CB_F32, g.dbias_accumulate},
+                     {g.dcolumn_scale, CB_F32, g.dcolumn_scale_accumulate});
 }
 
 // W as the right operand of x Wᵀ, and of dz W.
@@ -105,7 +110,8 @@ int linear_forward(CbContext* context, const linear_args* f) {
     p.part[1].k = deltas.width;
   }
   p.epilogue = plain(f->y, f->y_type, 0, f->out);
-  p.epilogue.gate = f->gate, p.epilogue.column_scale = f->column_scale, p.epilogue.bias = f->bias, p.epilogue.act = f->act;
+  p.epilogue.gate = f->gate, p.epilogue.column_scale = f->column_scale, p.epilogue.bias = f->bias,
+  p.epilogue.act = f->act;
   p.epilogue.raw = {f->product, f->x_type, 0}, p.epilogue.pre = {f->pre, f->x_type, 0};
   p.epilogue.residual = {f->residual, f->residual_type}, p.epilogue.skip = {f->skip, f->skip_type};
   return multiply(context, f->x_type, p);

@@ -1,8 +1,7 @@
 // See low_rank.h. Operands of products are rounded to x's type; sums are f32.
-#include "cuda/low_rank.h"
-
 #include "cuda/elementwise.h"
 #include "cuda/kernels.h"
+#include "cuda/low_rank.h"
 
 namespace cambium {
 namespace cuda {
@@ -18,7 +17,7 @@ __global__ void adapters_kernel(linear_args f, IndexCheck index, IndexCheck offs
 
 // What a column of all deltas is.
 struct Place {
-  int32_t delta;      // -1: padding
+  int32_t delta;       // -1: padding
   int64_t adapter, r;  // r == rank: the bias
 };
 __device__ Place place_of(const Deltas& d, int64_t column) {
@@ -117,13 +116,17 @@ struct Collect {
   }
 };
 
-void* take(CbContext* context, int64_t elements, int32_t type) { return context->scratch(context, size_t(elements + kLanes) * size_of(type)); }
+void* take(CbContext* context, int64_t elements, int32_t type) {
+  return context->scratch(context, size_t(elements + kLanes) * size_of(type));
+}
 
 }  // namespace
 
 int deltas_of(CbContext* context, const linear_args& f, Deltas* d) {
   if (f.deltas > kMostDeltas) {
-    if (context->message != nullptr) snprintf(context->message, 255, "linear: expected at most %d low-rank deltas on a GPU, got %lld", kMostDeltas, (long long)f.deltas);
+    if (context->message != nullptr)
+      snprintf(context->message, 255, "linear: expected at most %d low-rank deltas on a GPU, got %lld", kMostDeltas,
+               (long long)f.deltas);
     return CB_UNSUPPORTED;
   }
   *d = Deltas{int32_t(f.deltas), f.x_type, f.m, f.in, f.out, f.index != nullptr ? f.adapters : 1, 0, 0, nullptr, {}};
@@ -144,8 +147,8 @@ int deltas_of(CbContext* context, const linear_args& f, Deltas* d) {
   if (adapter == nullptr) return CB_OUT_OF_MEMORY;
   d->adapter = adapter;
   if (f.samples == 0) return CB_OK;
-  return CB_LAUNCH(context, adapters_kernel, dim3(unsigned(f.samples)), dim3(kThreads), 0, f, index_check(context, "linear: index"),
-                   index_check(context, "linear: offsets"), adapter);
+  return CB_LAUNCH(context, adapters_kernel, dim3(unsigned(f.samples)), dim3(kThreads), 0, f,
+                   index_check(context, "linear: index"), index_check(context, "linear: offsets"), adapter);
 }
 
 int forward_rows(CbContext* context, const linear_args& f, const Deltas& d, float* between, Operand* rows) {
@@ -215,7 +218,8 @@ int delta_gradients(CbContext* context, const linear_grads& g, const Deltas& d, 
       if (between == nullptr) {
         between = take(context, d.m * d.width, d.type);
         if (between == nullptr) return CB_OUT_OF_MEMORY;
-        if (const int status = for_rows(context, d.m, d.width, Spread{d, Source::between, f.between, nullptr, between})) return status;
+        if (const int status = for_rows(context, d.m, d.width, Spread{d, Source::between, f.between, nullptr, between}))
+          return status;
       }
       const int64_t width = factors + (delta.bias != nullptr ? d.adapters : 0);
       float* const sums = static_cast<float*>(take(context, delta.out * width, CB_F32));
@@ -225,7 +229,13 @@ int delta_gradients(CbContext* context, const linear_grads& g, const Deltas& d, 
       p.part[0] = {columns(dz, delta.column, true), columns({between, d.type, false, d.width}, delta.at, true), d.m};
       p.epilogue = plain(sums, CB_F32, 0, width);
       if (const int status = multiply(context, d.type, p)) return status;
-      const Collect collect{sums, delta.rank, delta.out, d.adapters, width, {to.db, CB_F32, to.db_accumulate}, {to.dbias, CB_F32, to.dbias_accumulate}};
+      const Collect collect{sums,
+                            delta.rank,
+                            delta.out,
+                            d.adapters,
+                            width,
+                            {to.db, CB_F32, to.db_accumulate},
+                            {to.dbias, CB_F32, to.dbias_accumulate}};
       if (const int status = for_rows(context, delta.out, width, collect)) return status;
     }
     if (to.dx == nullptr) continue;

@@ -18,9 +18,9 @@ struct Delta {
 };
 
 struct Deltas {
-  int32_t count, type;                        // type: of x and of every operand made here
+  int32_t count, type;                         // type: of x and of every operand made here
   int64_t m, in, out, adapters, width, ranks;  // width: all columns; ranks: those of `between`
-  const int32_t* adapter;                     // [m] or null: 0
+  const int32_t* adapter;                      // [m] or null: 0
   Delta at[kMostDeltas];
 };
 
@@ -28,10 +28,11 @@ struct Deltas {
 int deltas_of(CbContext* context, const linear_args& f, Deltas* deltas);
 
 // Operands of the product, [rows, width] or [width, in], in scratch memory.
-int forward_rows(CbContext* context, const linear_args& f, const Deltas& d, float* between, Operand* rows);  // scale · (x Aᵀ | 1)
-int backward_rows(CbContext* context, const Deltas& d, Operand dz, Operand* rows);                           // scale · dz B
-int up_operand(CbContext* context, const Deltas& d, bool across, Operand* up);                               // (B | bias)
-int down_operand(CbContext* context, const Deltas& d, bool across, Operand* down);                           // A of those that read x
+int forward_rows(CbContext* context, const linear_args& f, const Deltas& d, float* between,
+                 Operand* rows);                                                    // scale · (x Aᵀ | 1)
+int backward_rows(CbContext* context, const Deltas& d, Operand dz, Operand* rows);  // scale · dz B
+int up_operand(CbContext* context, const Deltas& d, bool across, Operand* up);      // (B | bias)
+int down_operand(CbContext* context, const Deltas& d, bool across, Operand* down);  // A of those that read x
 
 // dA, dB, dbias and dx of every delta, from the rows of backward and what forward kept.
 int delta_gradients(CbContext* context, const linear_grads& g, const Deltas& d, Operand rows, Operand dz);

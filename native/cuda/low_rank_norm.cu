@@ -43,7 +43,8 @@ int times_a(CbContext* context, const low_rank_norm_args& f, Operand left, int64
 int low_rank_norm(CbContext* context, const low_rank_norm_args* f) {
   if (f->m == 0) return CB_OK;
   const int64_t rank = f->b != nullptr ? f->rank : 0;
-  float* const crossed = static_cast<float*>(context->scratch(context, size_t((f->m + rank) * rank + 1) * sizeof(float)));
+  float* const crossed =
+      static_cast<float*>(context->scratch(context, size_t((f->m + rank) * rank + 1) * sizeof(float)));
   if (crossed == nullptr) return CB_OUT_OF_MEMORY;
   float* const gram = crossed + f->m * rank;
   if (rank > 0) {
@@ -51,8 +52,8 @@ int low_rank_norm(CbContext* context, const low_rank_norm_args* f) {
     if (const int status = times_a(context, *f, {rows, f->w_type, false, f->in}, f->m, crossed)) return status;
     if (const int status = times_a(context, *f, {f->a, CB_F32, false, f->in}, rank, gram)) return status;
   }
-  return CB_LAUNCH(context, low_rank_norm_kernel, dim3(unsigned(divide_up(f->m, kRowsPerBlock))), dim3(kThreads), 0, *f, rank,
-                   static_cast<const float*>(crossed), static_cast<const float*>(gram));
+  return CB_LAUNCH(context, low_rank_norm_kernel, dim3(unsigned(divide_up(f->m, kRowsPerBlock))), dim3(kThreads), 0, *f,
+                   rank, static_cast<const float*>(crossed), static_cast<const float*>(gram));
 }
 
 }  // namespace cuda

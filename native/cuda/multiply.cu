@@ -43,7 +43,10 @@ int multiply_forward(CbContext* context, const multiply_args* f) {
 int multiply_backward(CbContext* context, const multiply_grads* g) {
   const multiply_args& f = *g->f;
   return elementwise(context, f.count,
-                     Share{{f.a, f.a_type}, {f.b, f.b_type}, {g->dy, g->dy_type}, {g->da, g->da_type, g->da_accumulate},
+                     Share{{f.a, f.a_type},
+                           {f.b, f.b_type},
+                           {g->dy, g->dy_type},
+                           {g->da, g->da_type, g->da_accumulate},
                            {g->db, g->db_type, g->db_accumulate}});
 }
 

@@ -6,7 +6,7 @@
 namespace cambium {
 namespace cuda {
 
-constexpr int kMostParameters = 384;         // of one launch: arguments of a kernel may have 32,764 bytes
+constexpr int kMostParameters = 384;          // of one launch: arguments of a kernel may have 32,764 bytes
 constexpr int64_t kParameterElements = 4096;  // of one block
 
 struct ParameterList {
@@ -29,7 +29,8 @@ inline ParameterList next_parameters(int64_t parameters, const CbParameter* list
 }
 
 // The parameter of a block: the last one that begins at or before it. Its elements are [*begin, *end).
-__device__ inline const CbParameter& parameter_of(const ParameterList& list, int32_t block, int64_t* begin, int64_t* end) {
+__device__ inline const CbParameter& parameter_of(const ParameterList& list, int32_t block, int64_t* begin,
+                                                  int64_t* end) {
   int32_t low = 0, high = list.count - 1;
   while (low < high) {
     const int32_t middle = (low + high + 1) / 2;
@@ -62,7 +63,8 @@ __device__ inline float clip_factor(const float* norm2, float max_norm) {
 }
 
 // average = μ · average + (1 − μ) · value
-__device__ inline void keep_average(const CbParameter& p, float momentum, int64_t i, int n, const float (&value)[kLanes]) {
+__device__ inline void keep_average(const CbParameter& p, float momentum, int64_t i, int n,
+                                    const float (&value)[kLanes]) {
   if (p.average == nullptr) return;
   float average[kLanes];
   Input{p.average, CB_F32}.load(i, n, average);

@@ -1,4 +1,5 @@
-// patchify: pixels [B,C,S_h,S_w] -> rows of patches [B·N, C·p·p]; backward puts the rows back. A permutation with a cast.
+// patchify: pixels [B,C,S_h,S_w] -> rows of patches [B·N, C·p·p]; backward puts the rows back. A permutation with a
+// cast.
 #include "cuda/elementwise.h"
 #include "cuda/kernels.h"
 
@@ -56,7 +57,8 @@ int64_t width_of(const patchify_args& f) { return f.channels * f.patch * f.patch
 }  // namespace
 
 int patchify_forward(CbContext* context, const patchify_args* f) {
-  return for_rows(context, rows_of(*f), width_of(*f), Cut{patches_of(*f), {f->pixels, CB_F32}, {f->y, f->y_type, 0}, width_of(*f)});
+  return for_rows(context, rows_of(*f), width_of(*f),
+                  Cut{patches_of(*f), {f->pixels, CB_F32}, {f->y, f->y_type, 0}, width_of(*f)});
 }
 
 int patchify_backward(CbContext* context, const patchify_grads* g) {

@@ -1,5 +1,5 @@
-// pooled_attention: softmax attention of one query row of each sample, and its gradient, with the branch of extra keys and
-// values. See args.h for the contract.
+// pooled_attention: softmax attention of one query row of each sample, and its gradient, with the branch of extra keys
+// and values. See args.h for the contract.
 //
 // A block has one head of one sample; its warps share the keys. With a single query every key and every value is read
 // once, which memory bounds. Scores, weights and sums are f32; the weights of a block lie in scratch memory.
@@ -16,7 +16,7 @@ struct Pooled {
   int64_t width, most;  // most: weights of one head, m + batch · length
   float scale;
   IndexCheck offsets, rows, tasks;
-  float *p, *ds;        // [heads, most]; ds null in forward
+  float *p, *ds;  // [heads, most]; ds null in forward
 };
 
 // Keys of one softmax: extra ones, then those of the sample that the query sees.
@@ -112,12 +112,14 @@ __global__ void pooled_forward_kernel(Pooled a) {
   }
   const Output y{a.f.y, a.f.type, 0};
   for (int64_t c = threadIdx.x; c < a.width; c += kThreads)
-    y.put(h.q_at + c, apart ? column_sum(a, sums, c) + h.weight * column_sum(a, extra_sums, c) : column_sum(a, sums, c));
+    y.put(h.q_at + c,
+          apart ? column_sum(a, sums, c) + h.weight * column_sum(a, extra_sums, c) : column_sum(a, sums, c));
 }
 
-// From weights p to dS / √K in ds. dP counts from the heaviest key's: where that has nearly all the weight, the difference
-// loses nothing.
-__device__ void differentiate(const Pooled& a, const KeyList& list, const void* dy, int64_t q_at, float weight, const float* p, float* ds, float* room) {
+// From weights p to dS / √K in ds. dP counts from the heaviest key's: where that has nearly all the weight, the
+// difference loses nothing.
+__device__ void differentiate(const Pooled& a, const KeyList& list, const void* dy, int64_t q_at, float weight,
+                              const float* p, float* ds, float* room) {
   const int lane = threadIdx.x % kWarp;
   const Input d{dy, a.f.type};
   float top = -INFINITY, heaviest = -INFINITY, delta = 0;
@@ -134,7 +136,8 @@ __device__ void differentiate(const Pooled& a, const KeyList& list, const void* 
   const float base = ds[int64_t(-block_max(heaviest, room))];
   for (int64_t j = threadIdx.x; j < list.count(); j += kThreads) delta += p[j] * (ds[j] - base);
   delta = block_sum(delta, room);
-  for (int64_t j = threadIdx.x; j < list.count(); j += kThreads) ds[j] = weight * (p[j] * (ds[j] - base - delta)) * a.scale;
+  for (int64_t j = threadIdx.x; j < list.count(); j += kThreads)
+    ds[j] = weight * (p[j] * (ds[j] - base - delta)) * a.scale;
   __syncthreads();
 }
 
@@ -188,10 +191,18 @@ __global__ void pooled_backward_kernel(Pooled a, PooledGradients g) {
 
 int pooled_of(CbContext* context, const pooled_attention_args& f, bool backward, Pooled* a) {
   const int64_t width = f.d / f.heads, most = f.m + f.batch * f.branch.length;
-  float* const p = static_cast<float*>(context->scratch(context, size_t((backward ? 2 : 1) * f.heads * most + 1) * sizeof(float)));
+  float* const p =
+      static_cast<float*>(context->scratch(context, size_t((backward ? 2 : 1) * f.heads * most + 1) * sizeof(float)));
   if (p == nullptr) return CB_OUT_OF_MEMORY;
-  *a = {f, width, most, float(1.0 / sqrt(double(width))), index_check(context, "pooled_attention: offsets"), index_check(context, "pooled_attention: row"),
-        index_check(context, "pooled_attention: index"), p, backward ? p + f.heads * most : nullptr};
+  *a = {f,
+        width,
+        most,
+        float(1.0 / sqrt(double(width))),
+        index_check(context, "pooled_attention: offsets"),
+        index_check(context, "pooled_attention: row"),
+        index_check(context, "pooled_attention: index"),
+        p,
+        backward ? p + f.heads * most : nullptr};
   return CB_OK;
 }
 
@@ -221,8 +232,13 @@ int pooled_attention_backward(CbContext* context, const pooled_attention_grads* 
   if (f.batch > 0) {
     Pooled a;
     if (const int status = pooled_of(context, f, true, &a)) return status;
-    const PooledGradients to{g->dy, {g->dq, f.type, g->dq_accumulate}, {g->dkv, f.type, g->dkv_accumulate}, branch ? extra : nullptr, branch ? extra + each : nullptr};
-    if (const int status = CB_LAUNCH(context, pooled_backward_kernel, grid_of(f), dim3(kThreads), bytes_of(a), a, to)) return status;
+    const PooledGradients to{g->dy,
+                             {g->dq, f.type, g->dq_accumulate},
+                             {g->dkv, f.type, g->dkv_accumulate},
+                             branch ? extra : nullptr,
+                             branch ? extra + each : nullptr};
+    if (const int status = CB_LAUNCH(context, pooled_backward_kernel, grid_of(f), dim3(kThreads), bytes_of(a), a, to))
+      return status;
   }
   return branch ? sum_branch(context, f.branch, g->branch, f.batch, f.d, extra, extra + each) : int(CB_OK);
 }

@@ -42,8 +42,8 @@ __device__ inline float block_max(float x, float* room) {
   return top;
 }
 
-// Sums in f64 over [0, count): one partial sum a block, then these in order. f.add(i, n) gives the part of n <= 8 elements
-// from i on, f.finish(total) keeps the result.
+// Sums in f64 over [0, count): one partial sum a block, then these in order. f.add(i, n) gives the part of n <= 8
+// elements from i on, f.finish(total) keeps the result.
 constexpr int64_t kSumElements = 16384;  // of one block
 
 template <class F>
@@ -51,7 +51,8 @@ __global__ void partial_sums_kernel(int64_t count, F f, double* partial) {
   __shared__ double room[kThreads / kWarp];
   const int64_t begin = int64_t(blockIdx.x) * kSumElements, end = smaller(count, begin + kSumElements);
   double total = 0;
-  for (int64_t i = begin + threadIdx.x * kLanes; i < end; i += kThreads * kLanes) total += f.add(i, int(smaller(kLanes, end - i)));
+  for (int64_t i = begin + threadIdx.x * kLanes; i < end; i += kThreads * kLanes)
+    total += f.add(i, int(smaller(kLanes, end - i)));
   total = block_sum(total, room);
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
@@ -71,7 +72,9 @@ int sum_elements(CbContext* context, int64_t count, const F& f) {
   double* const partial = static_cast<double*>(context->scratch(context, size_t(parts + 1) * sizeof(double)));
   if (partial == nullptr) return CB_OUT_OF_MEMORY;
   if (parts > 0)
-    if (const int status = CB_LAUNCH(context, (partial_sums_kernel<F>), dim3(unsigned(parts)), dim3(kThreads), 0, count, f, partial)) return status;
+    if (const int status =
+            CB_LAUNCH(context, (partial_sums_kernel<F>), dim3(unsigned(parts)), dim3(kThreads), 0, count, f, partial))
+      return status;
   return CB_LAUNCH(context, (total_kernel<F>), dim3(1), dim3(kThreads), 0, parts, f, partial);
 }
 

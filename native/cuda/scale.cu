@@ -46,7 +46,8 @@ int scale_backward(CbContext* context, const scale_grads* g) {
   const scale_args& f = *g->f;
   const Input dy{g->dy, f.type};
   if (g->dx != nullptr)
-    if (const int status = elementwise(context, f.count, Scale{dy, f.s, {g->dx, f.type, g->dx_accumulate}})) return status;
+    if (const int status = elementwise(context, f.count, Scale{dy, f.s, {g->dx, f.type, g->dx_accumulate}}))
+      return status;
   if (g->ds == nullptr) return CB_OK;
   return sum_elements(context, f.count, Along{{f.x, f.type}, dy, g->ds, g->ds_accumulate});
 }

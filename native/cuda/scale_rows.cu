@@ -22,7 +22,8 @@ struct ScaleRow {
 };
 
 int run(CbContext* context, const scale_rows_args& f, const void* from, void* to, int32_t accumulate) {
-  return for_rows(context, f.m, f.d, ScaleRow{{from, f.type}, f.factor, f.repeat, f.factors, f.d, {to, f.type, accumulate}});
+  return for_rows(context, f.m, f.d,
+                  ScaleRow{{from, f.type}, f.factor, f.repeat, f.factors, f.d, {to, f.type, accumulate}});
 }
 
 }  // namespace

@@ -7,8 +7,8 @@ namespace cambium {
 namespace cuda {
 namespace {
 
-__global__ void sgd_kernel(const __grid_constant__ ParameterList list, float momentum, float max_norm, const float* schedule, const float* norm2,
-                           const CbFault* fault) {
+__global__ void sgd_kernel(const __grid_constant__ ParameterList list, float momentum, float max_norm,
+                           const float* schedule, const float* norm2, const CbFault* fault) {
   if (faulty(fault)) return;
   int64_t begin, end;
   const CbParameter& p = parameter_of(list, int32_t(blockIdx.x), &begin, &end);
@@ -37,8 +37,8 @@ int sgd(CbContext* context, const sgd_args* f) {
     const ParameterList list = next_parameters(f->parameters, f->list, &from);
     const int32_t blocks = list.first[list.count];
     if (blocks == 0) continue;
-    const int status = CB_LAUNCH(context, sgd_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, f->momentum, f->max_norm, f->schedule, f->norm2,
-                                 context->fault);
+    const int status = CB_LAUNCH(context, sgd_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, f->momentum,
+                                 f->max_norm, f->schedule, f->norm2, context->fault);
     if (status) return status;
   }
   return CB_OK;

@@ -39,7 +39,9 @@ int squared_norm(CbContext* context, const squared_norm_args* f) {
     const ParameterList list = next_parameters(f->parameters, f->list, &from);
     const int32_t count = list.first[list.count];
     if (count == 0) continue;
-    if (const int status = CB_LAUNCH(context, squares_kernel, dim3(unsigned(count)), dim3(kThreads), 0, list, partial + done)) return status;
+    if (const int status =
+            CB_LAUNCH(context, squares_kernel, dim3(unsigned(count)), dim3(kThreads), 0, list, partial + done))
+      return status;
     done += count;
   }
   return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, blocks, Finish{f->y}, partial);

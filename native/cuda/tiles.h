@@ -1,8 +1,9 @@
-// bf16 tiles in shared memory as the matrix units read them: lines of 16-byte chunks, swizzled so that neither the copies
-// from memory nor the reads of eight lines of a fragment meet in one bank.
+// bf16 tiles in shared memory as the matrix units read them: lines of 16-byte chunks, swizzled so that neither the
+// copies from memory nor the reads of eight lines of a fragment meet in one bank.
 //
-// Two layouts of a tile of `rows` × kDepth: along k, a line is one row (4 chunks of k); across, a line is one k (rows / 8
-// chunks of rows). Fragments are those of mma.m16n8k16: `along` reads them as they lie, `across` transposed on the way.
+// Two layouts of a tile of `rows` × kDepth: along k, a line is one row (4 chunks of k); across, a line is one k (rows /
+// 8 chunks of rows). Fragments are those of mma.m16n8k16: `along` reads them as they lie, `across` transposed on the
+// way.
 #pragma once
 #include "cuda/element.h"
 #include "cuda/warp.h"

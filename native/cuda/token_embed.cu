@@ -1,6 +1,6 @@
 // token_embed: y[i] = table[ids[i]] + position[positions[i]]. Backward adds rows in order of i.
-#include "cuda/elementwise.h"
 #include "cuda/checked.h"
+#include "cuda/elementwise.h"
 #include "cuda/kernels.h"
 #include "cuda/sorted_rows.h"
 
@@ -30,8 +30,16 @@ struct Embed {
 
 int token_embed_forward(CbContext* context, const token_embed_args* f) {
   return for_rows(context, f->m, f->d,
-                  Embed{{f->table, f->table_type}, {f->position, CB_F32}, f->ids, f->positions, f->vocabulary, f->length, f->d,
-                        index_check(context, "token_embed: ids"), index_check(context, "token_embed: positions"), {f->y, CB_F32, 0}});
+                  Embed{{f->table, f->table_type},
+                        {f->position, CB_F32},
+                        f->ids,
+                        f->positions,
+                        f->vocabulary,
+                        f->length,
+                        f->d,
+                        index_check(context, "token_embed: ids"),
+                        index_check(context, "token_embed: positions"),
+                        {f->y, CB_F32, 0}});
 }
 
 int token_embed_backward(CbContext* context, const token_embed_grads* g) {
@@ -39,7 +47,8 @@ int token_embed_backward(CbContext* context, const token_embed_grads* g) {
   const Input dy{g->dy, CB_F32};
   if (g->dtable != nullptr) {
     const Output to{g->dtable, CB_F32, g->dtable_accumulate};
-    if (const int status = add_rows_by_index(context, "token_embed: ids", dy, f.ids, f.m, f.vocabulary, f.d, to)) return status;
+    if (const int status = add_rows_by_index(context, "token_embed: ids", dy, f.ids, f.m, f.vocabulary, f.d, to))
+      return status;
   }
   if (g->dposition == nullptr) return CB_OK;
   const Output to{g->dposition, CB_F32, g->dposition_accumulate};
