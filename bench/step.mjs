@@ -4,11 +4,12 @@
  *
  *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|head] [--threads 2] [--batch B] [--serve]
  *        [--last-block all|pooled] [--save-text] [--text full|prompts] [--drop P] [--checkpoint none|blocks]
+ *        [--device cuda] [--graph]
  *
  * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
  * to its length) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
  * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. --work head is the
- * classifier over 64 prompts. The protocol of --serve is in interleave.mjs.
+ * classifier over 64 prompts. --graph captures the step of each input set and replays it (a GPU only). The protocol of --serve is in interleave.mjs.
  */
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
@@ -16,7 +17,7 @@ import { readInputs } from './inputs.mjs'
 import { serveWork } from './worker.mjs'
 
 const require = createRequire(import.meta.url)
-const { AdamW, backward, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
+const { AdamW, backward, capture, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
 const { native } = require('../dist/native.js')
 const { mean, multiply } = require('../dist/ops.js')
 
@@ -32,12 +33,19 @@ const { values: args } = parseArgs({
     drop: { type: 'string', default: '0' },
     batch: { type: 'string' },
     text: { type: 'string', default: 'full' },
+    device: { type: 'string', default: 'cpu' },
+    graph: { type: 'boolean', default: false },
     serve: { type: 'boolean', default: false },
   },
 })
 native.setThreads(Number(args.threads))
 
-const clip = await Clip.load(args.model, { dtype: args.dtype, lastBlock: args['last-block'], checkpoint: args.checkpoint })
+const clip = await Clip.load(args.model, {
+  device: args.device,
+  dtype: args.dtype,
+  lastBlock: args['last-block'],
+  checkpoint: args.checkpoint,
+})
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
 let steps = 0
 
@@ -46,18 +54,44 @@ function trainer() {
   const objective = new MpmNceLoss()
   const optimizer = new AdamW(adapter.parameters, { average: true })
   const text = args['save-text'] ? {} : { dedupe: false, cut: false }
+  const loss = (pixels, ids, labels) => {
+    const value = objective.loss(clip.encodeImage(pixels, adapter), clip.encodeText(ids, adapter, text), labels)
+    backward(value)
+    return value
+  }
+  if (args.graph) return captured(adapter, optimizer, loss)
   return async () => {
     const { pixels, shape, ids, labels } = sets[steps % sets.length]
     adapter.draw(0, steps++)
-    const { loss } = await step(() => {
-      const image = clip.encodeImage(Tensor.from(pixels, shape), adapter)
-      const loss = objective.loss(image, clip.encodeText(ids, adapter, text), Tensor.from(labels, [labels.length], 'i32'))
-      backward(loss)
+    const result = await step(() => {
+      const value = loss(Tensor.from(pixels, shape), ids, Tensor.from(labels, [labels.length], 'i32'))
       optimizer.update(5e-4, 0.999)
-      return { loss }
+      return value
     })
-    const value = await loss.item()
-    loss.dispose()
+    const value = await result.item()
+    result.dispose()
+    await synchronize()
+    return value
+  }
+}
+
+/** Texts are part of a captured step, so each input set has one of its own. */
+function captured(adapter, optimizer, loss) {
+  const captures = sets.map(({ ids }) =>
+    capture(([pixels, labels]) => {
+      const value = loss(pixels, ids, labels)
+      optimizer.apply()
+      return [value]
+    }),
+  )
+  return async () => {
+    const { pixels, shape, labels } = sets[steps % sets.length]
+    adapter.draw(0, steps)
+    optimizer.prepare(5e-4, 0.999)
+    const inputs = [Tensor.from(pixels, shape), Tensor.from(labels, [labels.length], 'i32')]
+    const [result] = await captures[steps++ % sets.length].run(inputs)
+    const value = await result.item()
+    for (const tensor of [...inputs, result]) tensor.dispose()
     await synchronize()
     return value
   }

@@ -50,7 +50,7 @@ export async function planRun(
     ema: options.ema !== false,
   }
   const loaded = native.memory().reserved // the model is there already and is part of the estimate
-  const limit = memoryBudget ?? availableMemory() + loaded
+  const limit = memoryBudget ?? (native.deviceMemory()?.free ?? availableMemory()) + loaded
   const estimate = requireMemory(shape, limit, memoryBudget === undefined ? 'available memory' : 'memory budget')
   if (memoryBudget !== undefined) native.setMemoryBudget(memoryBudget)
   const steps = epochs * Math.floor(data.train.length / batch)
