@@ -18,9 +18,9 @@ export interface Calibration {
 export const PAPER_CALIBRATION: Calibration = { slope: 1, offset: 1 }
 
 export interface CalibrationOptions {
-  /** weight of the median held-out image; default 0.95 */
+  /** weight of the median held-out image; default 0.8 */
   typical?: number
-  /** share of held-out images that are given less than a half; default 0.05 */
+  /** share of held-out images that are given less than a half; default 0.3 */
   quantile?: number
 }
 
@@ -31,7 +31,7 @@ export function weightOf(density: number, dimension: number, { slope, offset }: 
 
 /** @param held log densities of samples that the Gaussian has not seen; at least one */
 export function fitCalibration(held: Float64Array, dimension: number, options: CalibrationOptions = {}): Calibration {
-  const { typical = 0.95, quantile = 0.05 } = options
+  const { typical = 0.8, quantile = 0.3 } = options
   const sorted = held.map((density) => density / dimension).sort()
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))]
   const [offset, median] = [at(quantile), at(0.5)]

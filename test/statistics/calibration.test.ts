@@ -20,11 +20,11 @@ test("the authors' weight is σ(s/D − 1)", () => {
 test('fitted: the median held-out sample gets the typical weight, the quantile a half', () => {
   const held = Float64Array.from({ length: 101 }, (_, i) => 10 * ((i * 37) % 101))
   const calibration = fitCalibration(held, 10)
-  expect(weightOf(500, 10, calibration)).toBeCloseTo(0.95, 12)
-  expect(weightOf(50, 10, calibration)).toBeCloseTo(0.5, 12)
-  const other = fitCalibration(held, 10, { typical: 0.8, quantile: 0.2 })
-  expect(weightOf(500, 10, other)).toBeCloseTo(0.8, 12)
-  expect(weightOf(200, 10, other)).toBeCloseTo(0.5, 12)
+  expect(weightOf(500, 10, calibration)).toBeCloseTo(0.8, 12)
+  expect(weightOf(300, 10, calibration)).toBeCloseTo(0.5, 12)
+  const other = fitCalibration(held, 10, { typical: 0.95, quantile: 0.05 })
+  expect(weightOf(500, 10, other)).toBeCloseTo(0.95, 12)
+  expect(weightOf(50, 10, other)).toBeCloseTo(0.5, 12)
   expect(Number.isFinite(fitCalibration(new Float64Array(3).fill(7), 10).slope)).toBe(true)
 })
 

@@ -23,8 +23,8 @@ export const dikiSettings = z.strictObject({
   ridge: z.number().min(0).optional(),
   /** 'auto': the paper's where its numbers hold (512 dimensions or more, nothing shrunk), else fitted; see statistics/calibration.ts */
   calibration: z.enum(['auto', 'paper', 'fitted']).default('auto'),
-  typical: share.default(0.95),
-  quantile: share.default(0.05),
+  typical: share.default(0.8),
+  quantile: share.default(0.3),
   /** the authors' code: 'batch', 'batch-mean'; see gaussian-selector.ts */
   vote: z.enum(['sample', 'batch']).default('sample'),
   textWeight: z.enum(['sample', 'batch-mean']).default('sample'),
