@@ -45,18 +45,18 @@ const parameter = (name, shape, trains) => {
 const training = args.work !== 'forward' && args.branch !== 'none'
 const keys = parameter('keys', [1, slots, d], training)
 const values = parameter('values!', [1, slots, d], training)
-const keep = (name, shape, data, dtype) => {
+const keep = async (name, shape, data, dtype) => {
   const p = Parameter.named(name, null, shape, dtype)
-  step(() => native.copy(cast(Tensor.from(data, shape), dtype).id, p.id))
+  await step(() => native.copy(cast(Tensor.from(data, shape), dtype).id, p.id))
   return p
 }
 const m = batch * tokens
 const offsets = Int32Array.from({ length: batch + 1 }, (_, b) => b * tokens)
-const source = args.work === 'step' ? parameter('qkv', [m, 3 * d], true) : keep('qkv', [m, 3 * d], drawn(m * 3 * d, 1), args.dtype)
-const seed = keep('seed', [m, d], drawn(m * d, 2), args.dtype)
+const source = args.work === 'step' ? parameter('qkv', [m, 3 * d], true) : await keep('qkv', [m, 3 * d], drawn(m * 3 * d, 1), args.dtype)
+const seed = await keep('seed', [m, d], drawn(m * d, 2), args.dtype)
 
 function once() {
-  step(() => {
+  return step(() => {
     // the cast of a trainable f32 qkv and its gradient are in both sides of a comparison, and small beside the attention
     const qkv = args.work === 'step' && args.dtype === 'bf16' ? cast(source, 'bf16') : source
     const extra = args.branch === 'none' ? undefined : { keys, values, softmax: args.branch }
@@ -70,7 +70,7 @@ function once() {
 
 await serveWork(
   async () => {
-    for (let i = 0; i < Number(args.repeat); i++) once()
+    for (let i = 0; i < Number(args.repeat); i++) await once()
     await synchronize()
     return 0
   },

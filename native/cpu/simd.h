@@ -247,11 +247,22 @@ CAMBIUM_INLINE float sum(vf x) {
 #endif
 }
 CAMBIUM_INLINE float max_lane(vf x) {
+#if CAMBIUM_WIDTH >= 8
+#if CAMBIUM_WIDTH == 16
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+#else
+  const __m256 eight = (__m256)x;
+#endif
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+#else
   float t[CAMBIUM_WIDTH];
   store(t, x);
   for (int half = W / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
   return t[0];
+#endif
 }
 
 // ---- functions
