@@ -64,7 +64,7 @@ std::vector<float> train(Session& s, int steps) {
       x = linear(s, layer_norm(s, x, scale, nullptr, 1e-5, DType::f32), w, options);
     }
     s.tape().backward({sum(s, x, 1)}, {nullptr});
-    adamw(s, {{w, m, v, nullptr, 0.01, 1}}, schedule, {0.9, 0.999, 1e-8, 1});
+    adamw(s, {{w, m, v, nullptr, nullptr, 0.01, 1, 0}}, schedule, {0.9, 0.999, 1e-8, 1});
     s.tape().clear();
     if (i % 2 == 1) s.stream().drain();
   }
