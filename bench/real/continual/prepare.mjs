@@ -26,13 +26,13 @@ const DRAWN = [
 ]
 const REFERENCES = 1000
 const most = {
-  aid64: { train: 50, val: 4, test: 10 },
-  gtsrb32: { train: 35, val: 3, test: 3 },
-  dtd10_64: { train: 100, val: 12, test: 100 },
-  pacs64: { train: 150, val: 17, test: 40 },
-  tin64_val: { test: 1 },
-  registry: { train: 100, val: 12, test: 25 },
-  drawings: { train: 60, val: 6, test: 12 },
+  aid64: { train: 50, val: 6, test: 10 },
+  gtsrb32: { train: 35, val: 5, test: 7 },
+  dtd10_64: { train: 100, val: 18, test: 100 },
+  pacs64: { train: 150, val: 25, test: 50 },
+  tin64_val: { test: 3 },
+  registry: { train: 100, val: 18, test: 30 },
+  drawings: { train: 60, val: 9, test: 15 },
 }
 
 /** The first `count` of each label in the order of their hashes, from `from` on. */
