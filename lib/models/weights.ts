@@ -22,6 +22,8 @@ export class Weights {
   /** Canonical tensors that differ from the file, exactly (f32): what saving writes in their place. */
   readonly changed = new Map<string, Float32Array>()
   private readonly byName = new Map<string, Parameter>()
+  /** what was loaded in the file's place, by name */
+  private readonly replaced = new Map<string, Float32Array>()
 
   private constructor(
     readonly map: WeightMap,
@@ -65,15 +67,10 @@ export class Weights {
     return out
   }
 
-  /** Back to the values of the file. */
-  async restore(): Promise<void> {
-    this.changed.clear()
-    for (const [name, parameter] of this.byName) await this.readInto(parameter, name)
-  }
-
-  /** Puts other values (and another shape) in a tensor's place, as f32. */
+  /** Loads other values (and another shape) in a tensor's place, as f32. */
   replace(name: string, data: Float32Array, shape: readonly number[]): void {
     this.get(name).dispose()
+    this.replaced.set(name, data)
     this.byName.set(name, Parameter.named(name, data, shape))
     this.changed.set(name, data)
   }
@@ -139,8 +136,13 @@ export class Weights {
     this.byName.set(name, parameter)
   }
 
-  /** Fills a tensor with the file's values of `name`. */
+  /** Fills a tensor with the values of `name` that were loaded: the file's, or what replaced them. */
   async readInto(target: Tensor, name: string): Promise<void> {
+    const replaced = this.replaced.get(name)
+    if (replaced) {
+      scope(() => native.copy(cast(Tensor.from(replaced, target.shape), target.dtype as FloatDType).id, target.id))
+      return
+    }
     let at = 0
     for (const read of this.readsOf(name)) {
       await native.readTensorInto(target.id, readRequest(read), at)

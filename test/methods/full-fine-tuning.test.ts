@@ -77,3 +77,19 @@ test('WiSE-FT: α 0 is the pretrained model, α 1 the trained one, and disposing
   }
   clip.dispose()
 })
+
+test('weights loaded at another image size are what WiSE-FT goes back to', async () => {
+  const clip = await Clip.load(fixture('even', 'clip-quick-gelu'), { dtype: 'f32', imageSize: 64 })
+  const pixels = Float32Array.from({ length: 3 * 64 * 64 }, (_, i) => Math.sin(i))
+  const encode = async () => scope(() => clip.encodeImage(Tensor.from(pixels, [1, 3, 64, 64]))).floats()
+  const pretrained = await encode()
+  const full = await FullFineTuning.create(clip)
+  const positions = full.parameters.find(({ name }) => name.endsWith('position_embedding.weight')) as (typeof full.parameters)[number]
+  const trained = (await positions.floats()).map((x) => x + 1)
+  positions.write(trained)
+  const view = await full.at(0)
+  expect(await encode()).toEqual(pretrained)
+  await view.dispose()
+  expect(await positions.floats()).toEqual(trained)
+  clip.dispose()
+})
