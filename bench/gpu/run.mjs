@@ -5,7 +5,7 @@
  *
  * Training step of R-Adapter and inference of the merged image tower: ours with cuBLASLt, with our own products, and as a captured
  * graph, in turns with PyTorch eager (bf16 autocast, SDPA) and torch.compile in two modes (interleave.mjs; medians, ratios).
- * Errors of both sides against float64 at the smallest batch, and every kernel against the limits of the machine (ops.mjs).
+ * Then every kernel against the limits of the machine (ops.mjs).
  * Without PYTHON only ours is timed. Nothing here has run on a GPU yet.
  */
 import { spawnSync } from 'node:child_process'
