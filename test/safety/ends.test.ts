@@ -12,7 +12,7 @@ import { preparePlace } from './place.js'
 jest.setTimeout(600_000) // a busy machine is no failure
 const { place, at } = preparePlace()
 const typescript = ['--require', join(__dirname, '../typescript.cjs')]
-const ROUNDS = Number(process.env.CAMBIUM_WORKER_ROUNDS ?? 4)
+const ROUNDS = Number(process.env.CAMBIUM_WORKER_ROUNDS ?? 6)
 
 interface End {
   code: number | string | null | undefined
@@ -75,8 +75,8 @@ test('eight workers that load, train and save are terminated in the middle, agai
   }
   expect(await features()).toEqual(before)
   expect(native.memory().live).toBe(live)
-  // The model of a worker alone has 3.4 MB.
-  expect(sizes.at(-1)! - sizes[1]).toBeLessThan((ROUNDS - 2) * 8 * 2e6)
+  // The model of a worker alone has 3.4 MB; allocators keep more from round to round until they have what eight workers ask for.
+  expect(sizes.at(-1)! - sizes[2]).toBeLessThan((ROUNDS - 3) * 8 * 3e6)
   adapter.dispose()
   clip.dispose()
 }, 600_000)
