@@ -9,6 +9,8 @@ export interface Input {
   readonly values: { spread: number; centre?: number } | readonly number[]
   /** a gradient is asked for */
   readonly trains?: boolean
+  /** the op holds a part of what it does constant, so its gradient is not the difference of results */
+  readonly partlyConstant?: boolean
   /** bf16 in the bf16 run; f32 otherwise */
   readonly operand?: boolean
   /** i32: indices, offsets, labels */

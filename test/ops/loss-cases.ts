@@ -51,7 +51,8 @@ function crossEntropyCase(c: CrossEntropyCase): Case {
     inputs: {
       logits: drawn([n, classes], { spread }),
       ...(labels ? { labels: indices(labels) } : { teacher: drawn([n, classes], { spread, trains: false }) }),
-      ...(scale !== undefined && { scale: given([scale], { trains: true }) }),
+      // the teacher's softmax is a constant, the scale in it too
+      ...(scale !== undefined && { scale: given([scale], { trains: true, partlyConstant: labels === undefined }) }),
     },
     run: (t) => ops.crossEntropy(t.logits, { labels: t.labels, teacher: t.teacher, scale: t.scale, logScale, smoothing, temperature }),
     reference: (t, v) => {

@@ -8,9 +8,9 @@ test.each(cases.map((c) => ({ name: c.name, c })))('reference of $name', ({ c })
   const at: Record<string, ArrayLike<number>> = draw(c, 'f32')
   const h = 1e-5
   const along: Record<string, number[]> = {}
-  for (const [name, { trains, values }] of Object.entries(c.inputs)) {
+  for (const [name, { trains, values, partlyConstant }] of Object.entries(c.inputs)) {
     const size = 'spread' in values ? values.spread : 1
-    if (trains) along[name] = normals(seedOf(`${c.name} ${name} along`), at[name].length).map((z) => size * z)
+    if (trains && !partlyConstant) along[name] = normals(seedOf(`${c.name} ${name} along`), at[name].length).map((z) => size * z)
   }
   const loss = (step: number): number => {
     const moved = { ...at }
