@@ -69,13 +69,13 @@ const suites = [
 ]
 run('ops, core, models and methods with every tensor on the GPU', [
   require.resolve('jest/bin/jest'),
-  '-i',
-  '--testTimeout=300000',
-  '--setupFilesAfterEnv=./test/cuda/use-device.ts',
   ...suites,
   'test/models',
   'test/methods',
   'test/train/train.test',
+  '-i',
+  '--testTimeout=300000',
+  '--setupFilesAfterEnv=./test/cuda/use-device.ts', // takes what follows, too
 ])
 process.stdout.write(failed ? '\ntest:gpu: FAILED\n' : '\ntest:gpu: all passed\n')
 process.exit(failed ? 1 : 0)

@@ -8,8 +8,8 @@ import { EMULATED_LIBRARY } from './emulated.js'
 test('R-Adapter’s fixtures', async () => {
   const args = [
     require.resolve('jest/bin/jest'),
-    ...['-i', '--testTimeout=600000', '--setupFilesAfterEnv=./test/cuda/use-device.ts'],
     ...['test/methods/r-adapter', '-t', 'R-Adapter on even clip-quick-gelu'],
+    ...['-i', '--testTimeout=600000', '--setupFilesAfterEnv=./test/cuda/use-device.ts'], // takes what follows, too
   ]
   const options = { cwd: join(__dirname, '../..'), env: { ...process.env, CAMBIUM_CUDA_LIBRARY: EMULATED_LIBRARY } }
   const { stderr } = await promisify(execFile)(process.execPath, args, options)
