@@ -66,9 +66,9 @@ describe('what is in it', () => {
     )
     expect(paths().filter((path) => path.endsWith('.node'))).toEqual([`prebuilds/${process.platform}-${process.arch}/cambium.glibc.node`])
     const known =
-      /^(dist\/|native\/(addon|core|cpu|io|linalg|ops)\/|prebuilds\/|CMakeLists\.txt$|scripts\/build-native\.mjs$|package\.json$|LICENSE$|NOTICE$|README\.md$)/
+      /^(dist\/|native\/(addon|core|cpu|cuda|io|linalg|ops)\/|prebuilds\/|CMakeLists\.txt$|scripts\/(build-native|build-cuda|cuda-report)\.mjs$|package\.json$|LICENSE$|NOTICE$|README\.md$)/
     expect(paths().filter((path) => !known.test(path))).toEqual([])
-    expect(paths().filter((path) => /binding\.gyp|\.test\.|fixtures|\.map$/.test(path))).toEqual([])
+    expect(paths().filter((path) => /binding\.gyp|\.test\.|fixtures|emulation|\.map$/.test(path))).toEqual([])
   })
 
   test('no script runs at installation', () => {
