@@ -66,6 +66,7 @@ interface LearnResult {
 }
 
 async function run({ method, methods, ...flags }: Record<string, unknown>): Promise<number> {
+  if (flags.config === undefined) throw new UsageError('--config: expected a file with the tasks, got none')
   if (method !== undefined && methods !== undefined) throw new UsageError('--method: expected it without --methods, got both')
   const only = method === undefined ? (methods === undefined ? undefined : listOf(String(methods))) : [method]
   const settings = await readSettings(learnSettings, only ? { ...flags, only } : flags)

@@ -130,10 +130,16 @@ export async function readSettings<T extends z.ZodType>(schema: T, flags: Readon
   throw new UsageError(`${typeof config === 'string' ? `settings (flags and ${config})` : 'settings'}: ${lines.join('; ')}`)
 }
 
+/** Settings without a flag: what is wrong in them is told by its place in the file (`tasks.0.shots`). */
+const OF_FILES = ['tasks', 'watch']
+
 function describe(issue: z.core.$ZodIssue, given: Readonly<Record<string, unknown>>): string {
-  if (issue.code === 'unrecognized_keys') return `unknown ${issue.keys.map(flagOf).join(', ')}`
-  const key = String(issue.path[0] ?? '')
-  return `${flagOf(key)}: ${key !== '' && given[key] === undefined ? 'expected a value, got none' : issue.message}`
+  const path = issue.path.map(String)
+  const [key = ''] = path
+  const place = OF_FILES.includes(key) ? path.join('.') : flagOf(key)
+  if (issue.code === 'unrecognized_keys')
+    return path.length === 0 ? `unknown ${issue.keys.map(flagOf).join(', ')}` : `${place}: unknown ${issue.keys.join(', ')}`
+  return `${place}: ${key !== '' && given[key] === undefined ? 'expected a value, got none' : issue.message}`
 }
 
 /** `loraAlpha`: `--lora-alpha` */

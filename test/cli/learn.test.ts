@@ -109,14 +109,20 @@ test('Ctrl-C keeps what is done; the same command goes on to the same result', a
 
 describe('mistakes of use end with 2 and say what is wrong', () => {
   const wrong: [string, Record<string, unknown>, string[], RegExp][] = [
-    ['no tasks', {}, [], /--tasks: expected a value, got none/],
+    ['no tasks', {}, [], /: tasks: expected a value, got none/],
     ['an unknown method', {}, ['--methods', 'best'], /--methods: expected some of .*zero-shot.*, got best/],
-    ['an unknown setting of a task', { tasks: [{ name: 'a', train: 'a', test: 'b', classs: [] }] }, [], /classs/],
+    ['an unknown setting of a task', { tasks: [{ name: 'a', train: 'a', test: 'b', classs: [] }] }, [], /tasks\.0: unknown classs/],
     ['an unknown setting of a method', { methods: { a: { method: 'sequential', rate: 1 } } }, [], /settings of sequential: .*rate/],
     ['base without classes', { base: 2 }, [], /base: expected it with class-incremental alone/],
     ['two forms of one thing', {}, ['--method', 'diki', '--methods', 'diki'], /--method: expected it without --methods/],
     ['another folder to continue into', {}, ['--continue', 'runs'], /--out: expected it without --continue/],
   ]
+  test('no file with the tasks', async () => {
+    const { code, err } = await program(['learn', '--model', at('clip'), '--out', at('wrong')])
+    expect(err).toMatch(/--config: expected a file with the tasks, got none/)
+    expect(code).toBe(2)
+  })
+
   test.each(wrong)('%s', async (_, settings, flags, message) => {
     const file = config('wrong.yaml', _ === 'no tasks' ? {} : { ...stream, ...settings })
     const { code, err } = await program(['learn', '--model', at('clip'), '--out', at('wrong'), '--config', file, ...flags])
