@@ -9,7 +9,7 @@ const files = (folder: string, pattern: RegExp) =>
 
 /** Data flows one way (docs/architecture.md §2): a stage imports itself and stages to its left. */
 const STAGES = [
-  ['errors', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
+  ['errors', 'files', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
   ['formats'],
   ['data'],
   ['injection', 'nn', 'models'],
@@ -44,6 +44,13 @@ test('a stage imports only stages to its left', () => {
 test('only native.ts loads the addon', () => {
   const loaders = files('lib', /\.ts$/).filter((file) => /= loadAddon\(/.test(readFileSync(join(root, file), 'utf8')))
   expect(loaders).toEqual([join('lib', 'native.ts')])
+})
+
+test('only files.ts asks the file system for promises: those of Node abort the process when a worker is terminated', () => {
+  const wrong = files('lib', /\.ts$/).filter((file) =>
+    /'node:fs\/promises'|\bpromises\b.*'node:fs'|\.promises\b/.test(readFileSync(join(root, file), 'utf8')),
+  )
+  expect(wrong).toEqual([])
 })
 
 test('no identifier in C++ names a model or a paper', () => {

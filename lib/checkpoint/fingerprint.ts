@@ -1,8 +1,8 @@
 // What tells one base checkpoint from another, cheaply: names, types and shapes of all tensors and the first kilobyte of
 // each. An adapter carries it, so that a wrong base is refused.
 import { createHash } from 'node:crypto'
-import { type FileHandle, open } from 'node:fs/promises'
 import { CambiumError } from '../errors.js'
+import { FileHandle } from '../files.js'
 import { ioError } from '../formats/atomic-file.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
 
@@ -12,7 +12,7 @@ export async function fingerprint(checkpoint: Checkpoint): Promise<string> {
   const tensors = [...checkpoint.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   const files = new Map<string, FileHandle>()
   try {
-    for (const path of checkpoint.files) files.set(path, await open(path))
+    for (const path of checkpoint.files) files.set(path, await FileHandle.open(path))
     for (const { name, dtype, shape, offset, bytes, path } of tensors) {
       hash.update(`${name}\0${dtype}\0${shape.join(',')}\0`)
       const sample = Buffer.alloc(Math.min(1024, bytes))

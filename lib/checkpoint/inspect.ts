@@ -2,9 +2,10 @@
  * What a file or a folder holds, from headers and configurations alone: no weight is read and the native core is not needed.
  * What a folder's checkpoint or adapter lacks to be used is told, not thrown.
  */
-import { readdir, stat } from 'node:fs/promises'
+
 import { basename, join } from 'node:path'
 import { CambiumError, isCambiumError } from '../errors.js'
+import { readdir, stat } from '../files.js'
 import { type Checkpoint, isCheckpointFile, openCheckpoint } from '../formats/checkpoint.js'
 import { openClipFolder } from '../formats/clip-files.js'
 import type { ClipConfig } from '../formats/hf-config.js'

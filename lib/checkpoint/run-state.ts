@@ -1,9 +1,10 @@
 // A training run on disk: run.json (where it stands and with which settings) and the tensors it needs to go on to the
 // same bits. Each state is written into a file of its own name; run.json, renamed last, says which one counts.
-import { readdir, rm } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
+import { readdir, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'

@@ -1,8 +1,9 @@
 /** `cambium classify`. */
-import { stat } from 'node:fs/promises'
+
 import { Command } from 'commander'
 import { z } from 'zod'
 import { readClassFile } from '../data/open-dataset.js'
+import { stat } from '../files.js'
 import { givenFlags, numeric, repeated } from './flags.js'
 import { common, readSettings, readTemplates, UsageError } from './settings.js'
 import { addStreamFlags, runStream, streamSettings } from './stream-command.js'

@@ -1,9 +1,10 @@
 // The setting of a method that is best on validation: tried with the first seed alone, and the same number for every method that is
 // to be compared. Test sets choose nothing.
-import { rename, rm } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
+import { rename, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import type { LearnReport } from './learn-report.js'

@@ -2,12 +2,13 @@
  * A run that takes more tasks another day, without the earlier data: what the method keeps is in the run's folder. Earlier test sets are
  * looked at again where their files still are; else their columns end.
  */
-import { readdir } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir } from '../files.js'
 import { Clip } from '../models/clip.js'
 import type { LearnReport } from './learn-report.js'
-import { dtypeOf, type LearnState, readLearnState } from './learn-state.js'
+import { dtypeOf, imageSizeOf, type LearnState, readLearnState } from './learn-state.js'
 import { type RunSettings, runWith } from './run-learn.js'
 import type { StreamSpec } from './task-spec.js'
 import { checkStream, openTasks, openTest, openWatched, type StreamTask, type TaskStream, type WatchedSet } from './tasks.js'
@@ -27,13 +28,14 @@ export interface ContinueLearnOptions extends RunSettings {
  */
 export async function continueLearn(options: ContinueLearnOptions): Promise<LearnReport[] | undefined> {
   const folders = await runFolders(options.out)
+  if (folders.length === 0) throw new CambiumError('E_NOT_FOUND', `${options.out}: expected a run of learn, got none`)
   const reports: LearnReport[] = []
   for (const [i, folder] of folders.entries()) {
     const saved = (await readLearnState(folder)) as LearnState
     const { label, method, options: settings, seed } = saved
     options.onEvent?.({ type: 'run', run: i + 1, runs: folders.length, label, seed, settings })
     const stream = await continuedStream(saved, options)
-    const { dtype = dtypeOf(saved), imageSize } = options
+    const { dtype = dtypeOf(saved), imageSize = imageSizeOf(saved) } = options
     const clip = await Clip.load(options.model ?? saved.model, { dtype, imageSize })
     try {
       const report = await runWith(clip, options, { stream, label, method, settings, seed, out: folder })
@@ -76,13 +78,12 @@ async function watchedBefore({ watch }: LearnState, opened: TaskStream): Promise
 }
 
 /** The folder itself, or those below it that `runLearn` makes, in order. */
-async function runFolders(folder: string): Promise<string[]> {
+export async function runFolders(folder: string): Promise<string[]> {
   if (await readLearnState(folder)) return [folder]
   const found: string[] = []
   for (const label of await foldersIn(folder))
     for (const seed of await foldersIn(join(folder, label)))
       if (/^seed-\d+$/.test(seed) && (await readLearnState(join(folder, label, seed)))) found.push(join(folder, label, seed))
-  if (found.length === 0) throw new CambiumError('E_NOT_FOUND', `${folder}: expected a run of learn, got none`)
   return found
 }
 

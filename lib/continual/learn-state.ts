@@ -3,10 +3,11 @@
  * the method needs to go on without the earlier data. Tensors lie in a file of their own name; the JSON, renamed last, says which
  * counts, so that a run killed at any instant finds this state or the one before.
  */
-import { readFile, rm } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
+import { readFile, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { removeLeftovers } from '../formats/leftovers.js'
@@ -150,6 +151,11 @@ export function settingsOf(clip: Clip, learner: Learner): Record<string, unknown
 /** The operands of the run, for whoever opens it again. */
 export function dtypeOf({ settings }: LearnState): FloatDType | undefined {
   return settings.dtype === 'f32' || settings.dtype === 'bf16' ? settings.dtype : undefined
+}
+
+/** The side of its images; absent in a run that did not say. */
+export function imageSizeOf({ settings }: LearnState): number | undefined {
+  return typeof settings.imageSize === 'number' ? settings.imageSize : undefined
 }
 
 /** @throws E_BASE for another model, E_RUN naming what else differs */

@@ -4,10 +4,10 @@
  * next one needs is on disk; in the middle of one, the trainer's checkpoint is.
  */
 import { readFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError, isCambiumError } from '../errors.js'
+import { rm } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'

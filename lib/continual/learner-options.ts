@@ -11,6 +11,8 @@ export interface LearnerContext {
   readonly seed: number
   /** told of decisions that a person may want to know the reason of */
   readonly note?: (text: string) => void
+  /** it will be asked and never learn: what only training needs is not opened */
+  readonly askOnly?: boolean
 }
 
 const count = z.number().int().min(0)

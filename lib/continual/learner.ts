@@ -6,7 +6,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { Method } from '../injection/injection.js'
 import type { Objective } from '../objectives/objective.js'
 import type { Parameter, Tensor } from '../tensor.js'
-import type { EncodeOptions } from '../train/features.js'
+import type { EncodeOptions, ImageFeatures } from '../train/features.js'
 import type { TrainerOptions } from '../train/train.js'
 
 /** One of the tasks, in the order in which they come. Labels count the task's own classes. */
@@ -94,6 +94,10 @@ export interface Learner {
     visit: (scores: Float32Array, first: number, rows: number) => void,
     options?: ScoreOptions,
   ): Promise<Scored>
+  /** Of methods that choose for each image: its features as `score` reads them, and what was chosen. Absent where the model's own serve. */
+  encode?(data: Dataset, options?: EncodeOptions): Promise<ImageFeatures & Pick<Scored, 'selection'>>
+  /** images that stand in one block of so many, in the set's order, are answered together; absent: each by itself */
+  readonly block?: number
   /** All that a later task or a later day needs, by name, beside the pretrained model; bytes of finished tasks do not change. */
   state(): LearnerState
   /** Takes back what `state` gave. */

@@ -5,8 +5,9 @@ import { type ImageSource, imageName } from '../data/decode.js'
 import { CambiumError } from '../errors.js'
 import { Clip, type ClipOptions } from '../models/clip.js'
 import { argmax } from '../train/metrics.js'
+import { runFolders } from './continue-learn.js'
 import { unionOf } from './evaluate-stage.js'
-import { checkSameLearner, dtypeOf, type LearnState, readLearnState, restoreLearner, settingsOf } from './learn-state.js'
+import { checkSameLearner, dtypeOf, imageSizeOf, type LearnState, readLearnState, restoreLearner } from './learn-state.js'
 import type { ClassPrompts, Learner, ScoreOptions } from './learner.js'
 import { createLearner } from './learners/registry.js'
 import type { TaskClasses } from './tasks.js'
@@ -39,18 +40,18 @@ export interface Learned {
 
 /**
  * Opens the folder of a run, finished or stopped: what it knew after the last task that it learned.
- * @param options of loading the model (`dtype`: default that of the run); `model`: its folder, when it is no longer where it was
+ * @param options `dtype`: default that of the run; `model`: its folder, when it is no longer where it was
  * @throws E_NOT_FOUND for a folder without a run, E_BASE for another model, E_RUN for a malformed state
  */
-export async function openLearned(folder: string, { model, ...options }: ClipOptions & { model?: string } = {}): Promise<Learned> {
+export async function openLearned(folder: string, { model, ...options }: Pick<ClipOptions, 'dtype'> & { model?: string } = {}): Promise<Learned> {
   const saved = await readLearnState(folder)
-  if (!saved) throw new CambiumError('E_NOT_FOUND', `${folder}: expected a run of learn, got none`)
-  const clip = await Clip.load(model ?? saved.model, { dtype: dtypeOf(saved), ...options })
+  if (!saved) throw new CambiumError('E_NOT_FOUND', await whyNoRun(folder))
+  const clip = await Clip.load(model ?? saved.model, { dtype: options.dtype ?? dtypeOf(saved), imageSize: imageSizeOf(saved) })
   try {
     const base = await fingerprint(clip.weights.checkpoint)
-    const learner = await createLearner(clip, saved.method, saved.options, { seed: saved.seed })
+    const learner = await createLearner(clip, saved.method, saved.options, { seed: saved.seed, askOnly: true })
     try {
-      checkSameLearner(saved, { ...saved, base, settings: { ...settingsOf(clip, learner), dtype: saved.settings.dtype } })
+      checkSameLearner(saved, { ...saved, base })
       await restoreLearner(folder, saved, learner)
       return opened(clip, learner, saved)
     } catch (error) {
@@ -61,6 +62,12 @@ export async function openLearned(folder: string, { model, ...options }: ClipOpt
     clip.dispose()
     throw error
   }
+}
+
+async function whyNoRun(folder: string): Promise<string> {
+  const below = await runFolders(folder)
+  if (below.length === 0) return `${folder}: expected a run of learn, got none`
+  return `${folder}: expected one run of learn, got a folder of ${below.length}: give one of them, such as ${below[0]}`
 }
 
 function opened(clip: Clip, learner: Learner, saved: LearnState): Learned {

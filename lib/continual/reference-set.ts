@@ -3,7 +3,6 @@
  * computed once. Batches of images are a function of seed, task and step alone, so that a resumed run sees the same.
  */
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { type Batch, batches } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
@@ -11,6 +10,7 @@ import { digestOf } from '../data/digest.js'
 import { ImageCache } from '../data/image-cache.js'
 import { openDataset } from '../data/open-dataset.js'
 import { CambiumError } from '../errors.js'
+import { readFile } from '../files.js'
 import { ioError } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import type { Similar } from '../objectives/distillation.js'

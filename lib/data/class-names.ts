@@ -1,6 +1,7 @@
 /** Names of classes, from the folders or from a file of names. */
-import { readFile } from 'node:fs/promises'
+
 import { CambiumError, messageOf } from '../errors.js'
+import { readFile } from '../files.js'
 import { isJsonObject } from '../formats/json-fields.js'
 
 /** As a list in the order of the classes, or by folder; absent folders keep the name made from the folder. */

@@ -3,9 +3,10 @@
  * palettes are looked up, alpha is dropped without compositing, CMYK becomes RGB by Pillow's formula, 16-bit grey is cut at
  * 255 (that is what Pillow does with mode I;16), 16-bit colour keeps its high byte, and EXIF rotation is ignored unless asked for.
  */
-import { readFile, stat } from 'node:fs/promises'
+
 import type sharpModule from 'sharp'
 import { CambiumError, messageOf } from '../errors.js'
+import { readFile, stat } from '../files.js'
 import { imageKind } from './image-kind.js'
 
 /** A file's path, or its bytes with a name for error messages. */

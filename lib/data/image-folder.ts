@@ -1,7 +1,8 @@
 /** A folder of images, a class a folder: `photos/dog/1.jpg`. Deeper folders belong to the class above them. */
-import { readdir } from 'node:fs/promises'
+
 import { extname, join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
+import { readdir } from '../files.js'
 import { type ClassNames, namesOfFolders, readClassNames } from './class-names.js'
 import { Dataset, type DatasetOptions, type Sample } from './dataset.js'
 

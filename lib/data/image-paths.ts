@@ -1,7 +1,8 @@
 /** Images named on a command line: files, folders (every image below) and patterns, found one at a time. */
-import { readdir, stat } from 'node:fs/promises'
+
 import { join, normalize, sep } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, stat } from '../files.js'
 import { isImageName } from './image-folder.js'
 
 /**

@@ -2,9 +2,10 @@
  * A set of images from a path: a folder with a folder for each class, or a table (.csv, .tsv, .jsonl, .ndjson). A file
  * `classes.json` in the folder or beside it, `{"classes": {folder: name}, "templates": [...]}`, says how classes are named.
  */
-import { readdir, stat } from 'node:fs/promises'
+
 import { dirname, join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, stat } from '../files.js'
 import { ioError } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { type ClassNames, readClassNames } from './class-names.js'

@@ -3,9 +3,10 @@
  * synced. Who has the old file open keeps it. Bytes are handed to the system as they come, so a checkpoint larger than memory
  * can be streamed.
  */
-import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
+
 import { basename, dirname, join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
+import { FileHandle, mkdir, rename, stat, unlink } from '../files.js'
 import { asideName, removeLeftovers } from './leftovers.js'
 
 export class AtomicFile {
@@ -21,7 +22,7 @@ export class AtomicFile {
     for (;;) {
       const aside = join(dirname(path), asideName(basename(path)))
       try {
-        const handle = await open(aside, 'wx', await modeOf(path))
+        const handle = await FileHandle.open(aside, 'wx', await modeOf(path))
         return new AtomicFile(path, aside, handle)
       } catch (error) {
         // Left behind by a killed process that had our number: the next name is free.
@@ -32,9 +33,8 @@ export class AtomicFile {
 
   /** Appends all of `bytes`. */
   async write(bytes: Uint8Array): Promise<void> {
-    let done = 0
     try {
-      while (done < bytes.byteLength) done += (await this.expectOpen().write(bytes, done, bytes.byteLength - done)).bytesWritten
+      await this.expectOpen().write(bytes)
     } catch (error) {
       throw ioError(this.path, error)
     }
@@ -99,7 +99,7 @@ async function modeOf(path: string): Promise<number> {
 
 /** Some network file systems cannot sync a folder; the rename stands all the same. */
 export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => undefined)
+  const handle = await FileHandle.open(folder, 'r').catch(() => undefined)
   await handle?.sync().catch(() => undefined)
   await handle?.close().catch(() => undefined)
 }

@@ -6,9 +6,10 @@
  * writes the folder next finishes what was begun. Finishing renames each file into place, removes what the change made stale,
  * and the record last. Files of other names are not touched.
  */
-import { access, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
+
 import { basename, join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { access, readdir, readFile, rename, rm, rmdir } from '../files.js'
 import { ioError, makeFolder, syncFolder, writeFileAtomic } from './atomic-file.js'
 import { asideName, removeLeftovers } from './leftovers.js'
 

@@ -2,9 +2,10 @@
  * A checkpoint on disk, one file or many: its tensors by name. Reading is lazy and writing is streamed; both work on names as
  * they are in the file (see layouts.ts for what they mean).
  */
-import { readdir, realpath, rm, stat } from 'node:fs/promises'
+
 import { basename, dirname, extname, join, relative, sep } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, realpath, rm, stat } from '../files.js'
 import { ioError, writeFileAtomic } from './atomic-file.js'
 import { finishFolder } from './atomic-folder.js'
 import { openSafetensors, type StoredTensor } from './safetensors-read.js'

@@ -1,7 +1,8 @@
 /** The folder of a CLIP in Hugging Face's or open_clip's form: configuration and weights by canonical name, checked against each other. */
-import { readdir } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir } from '../files.js'
 import { type Checkpoint, openCheckpoint } from './checkpoint.js'
 import { clipTensors, type Shape } from './clip-tensors.js'
 import type { CropRule } from './crop.js'

@@ -1,6 +1,7 @@
 /** Reading typed fields from a model's JSON files, with errors that name the file and the field. */
-import { readFile, stat } from 'node:fs/promises'
+
 import { CambiumError, fail, isCambiumError, messageOf } from '../errors.js'
+import { readFile, stat } from '../files.js'
 
 export type JsonObject = Readonly<Record<string, unknown>>
 

@@ -3,9 +3,9 @@
  * Only names of this form are ever removed, and only when their process is gone; a worker's go with its process.
  */
 import { randomInt } from 'node:crypto'
-import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
+import { readdir, rm, stat } from '../files.js'
 
 const ASIDE = /^\..+\.(\d+)-\d+\.cambium\.tmp$/
 

@@ -1,7 +1,8 @@
 /** Opening a PEFT adapter's folder: configuration and tensors checked against each other; no tensor is read yet. */
-import { readdir, stat } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, stat } from '../files.js'
 import { finishFolder } from './atomic-folder.js'
 import { isReadableDtype } from './dtype.js'
 import { readJsonObject } from './json-fields.js'

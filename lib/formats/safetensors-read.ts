@@ -1,6 +1,7 @@
 /** Opening a safetensors file: the header is read and validated, the data stays on disk until it is asked for. */
-import { type FileHandle, open } from 'node:fs/promises'
+
 import { CambiumError, messageOf } from '../errors.js'
+import { FileHandle } from '../files.js'
 import { headerLength, parseHeader, reject, type TensorInfo } from './safetensors-header.js'
 
 /** A tensor of an open checkpoint, with the file it lies in and that file's size when its header was validated. */
@@ -38,7 +39,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 
 async function openFile(path: string): Promise<FileHandle> {
   try {
-    return await open(path, 'r')
+    return await FileHandle.open(path, 'r')
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ENOENT'
     throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_IO', `${path}: ${missing ? 'no such file' : messageOf(error)}`, { cause: error })

@@ -1,6 +1,7 @@
 /** `*.safetensors.index.json`: which shard of a checkpoint holds which tensor. */
-import { readFile } from 'node:fs/promises'
+
 import { CambiumError, messageOf } from '../errors.js'
+import { readFile } from '../files.js'
 import { parseStrictJson } from './strict-json.js'
 
 /** The Hub's own limit. */

@@ -1,9 +1,10 @@
 /**
  * Text to token ids, by Hugging Face's tokenizer in pure JavaScript, and the place in a sequence where CLIP pools.
  */
-import { readFile } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
+import { readFile } from '../files.js'
 import { clipTokenizerJson, END_OF_TEXT, START_OF_TEXT } from './clip-bpe.js'
 import { isJsonObject, type JsonObject, readJsonObject } from './json-fields.js'
 import { checkPatterns } from './tokenizer-patterns.js'

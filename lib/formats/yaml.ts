@@ -1,7 +1,8 @@
 /** YAML files (JSON is one of them) of settings and recipes: small, shallow, with a bound on what aliases unfold to. */
-import { readFile, stat } from 'node:fs/promises'
+
 import { Lexer, Parser, parse } from 'yaml'
 import { CambiumError, messageOf } from '../errors.js'
+import { readFile, stat } from '../files.js'
 
 const MOST_BYTES = 10_000_000
 /** Of open collections. The parser recurses: at the end of the stack V8 aborts the process when a regular expression is next. */

@@ -2,9 +2,10 @@
  * From edits to files. A file whose tensors keep their shapes and types keeps its header, its order and every byte of what is
  * not edited; otherwise its header is written anew, in the same order.
  */
-import { open } from 'node:fs/promises'
+
 import { basename } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { FileHandle } from '../files.js'
 import { type DiskDtype, DTYPE_BITS } from '../formats/dtype.js'
 import { openSafetensors, type SafetensorsFile, type StoredTensor } from '../formats/safetensors-read.js'
 import { encodeHeader } from '../formats/safetensors-write.js'
@@ -112,7 +113,7 @@ function append(segments: MergeSegment[], next: MergeSegment): void {
 }
 
 async function firstBytes(file: SafetensorsFile, length: number): Promise<Uint8Array> {
-  const handle = await open(file.path)
+  const handle = await FileHandle.open(file.path)
   try {
     const bytes = new Uint8Array(length)
     const { bytesRead } = await handle.read(bytes, 0, length, 0)

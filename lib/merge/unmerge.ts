@@ -3,10 +3,11 @@
  * rounded once: each element then lies within about a unit in the last place of the merged weight, not always on the original.
  * DoRA, R-Adapters and replaced tensors cannot be subtracted.
  */
-import { access } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError } from '../errors.js'
+import { access } from '../files.js'
 import { finishFolder } from '../formats/atomic-folder.js'
 import { type Checkpoint, openCheckpoint } from '../formats/checkpoint.js'
 import { openPeftAdapter } from '../formats/peft-read.js'

@@ -2,10 +2,11 @@
  * Writing planned files into a folder that appears whole or not at all. Two files are in flight, so that one is computed while
  * the other reaches the disk.
  */
-import { copyFile, open, readdir } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { setInterval } from 'node:timers'
 import { abortReason, CambiumError, messageOf } from '../errors.js'
+import { copyFile, FileHandle, readdir } from '../files.js'
 import { type MergePlan, native } from '../native.js'
 import type { FilePlan } from './plan.js'
 
@@ -81,7 +82,7 @@ export async function copyCompanions(from: string, to: string, signal?: AbortSig
     signal?.throwIfAborted()
     const target = join(to, entry.name)
     await copyFile(join(from, entry.name), target)
-    const handle = await open(target, 'r+')
+    const handle = await FileHandle.open(target, 'r+')
     await handle.sync().finally(() => handle.close())
     copied.push(entry.name)
   }

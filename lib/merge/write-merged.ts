@@ -1,7 +1,8 @@
 /** Edits of a checkpoint as a folder of their own: weights, index, configuration and what stands beside them. */
-import { readdir, readFile, stat } from 'node:fs/promises'
+
 import { join, resolve } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, readFile, stat } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile } from '../formats/checkpoint.js'

@@ -1,7 +1,8 @@
 // A model back into an ordinary checkpoint folder, in the layout and the types it was read from.
-import { readdir, readFile } from 'node:fs/promises'
+
 import { join, resolve } from 'node:path'
 import { CambiumError } from '../errors.js'
+import { readdir, readFile } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile, writeCheckpoint } from '../formats/checkpoint.js'

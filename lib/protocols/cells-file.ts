@@ -1,8 +1,9 @@
 // Finished cells on disk, by key: a protocol that is stopped goes on after the last of them.
-import { mkdir } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
+import { mkdir } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import type { CellResult } from './cell.js'

@@ -1,9 +1,10 @@
 /** The runs of `cambium learn` in a folder: its own learn.json, or OUT/<label>/seed-<s>/learn.json of several. */
-import { readdir, readFile, stat } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { LearnReport } from '../continual/learn-report.js'
 import { CambiumError, messageOf } from '../errors.js'
+import { readdir, readFile, stat } from '../files.js'
 
 export const LEARN_FILE = 'learn.json'
 

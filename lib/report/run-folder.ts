@@ -2,11 +2,12 @@
  * What a run left in its folder, read for the report. Every part may be missing or broken: then it is left out and `problems`
  * says so, for the reader of the report to see.
  */
-import { stat } from 'node:fs/promises'
+
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { type RunState, readRunState } from '../checkpoint/run-state.js'
 import { CambiumError, isCambiumError } from '../errors.js'
+import { stat } from '../files.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import type { StepEvent } from '../train/events.js'
 import { type PredictedImage, type PredictedSet, readPredictions } from '../train/prediction-file.js'

@@ -1,6 +1,7 @@
 /** Small pictures of images gained and lost, embedded in the report: few, small, and missing ones are told. */
-import { stat } from 'node:fs/promises'
+
 import { decodeImage } from '../data/decode.js'
+import { stat } from '../files.js'
 import type { ImageChange, SetChange } from './changes.js'
 
 /** CSS pixels of a side; drawn at this size and shown no larger. */

@@ -2,9 +2,10 @@
  * The log of a run: `events.jsonl`, one event a line with the time it came, and the same scalars for TensorBoard. A run that
  * is resumed cuts both at its checkpoint, so that they read as those of a run that was never stopped.
  */
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+
 import { join } from 'node:path'
 import { CambiumError, isCambiumError, messageOf } from '../errors.js'
+import { FileHandle, readFile } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { isJsonObject } from '../formats/json-fields.js'
 import { encodeFileVersion, encodeScalars } from '../formats/tfevents.js'
@@ -44,8 +45,8 @@ export class RunLog {
     const events: LoggedEvent[] = [...this.#waiting, event].map((each) => ({ ...each, time }))
     this.#waiting = []
     try {
-      await this.#lines?.appendFile(events.map(lineOf).join(''))
-      await this.#scalars?.appendFile(Buffer.concat(events.map(recordOf)))
+      await this.#lines?.write(Buffer.from(events.map(lineOf).join('')))
+      await this.#scalars?.write(Buffer.concat(events.map(recordOf)))
       // A checkpoint that outlives a loss of power has the log that leads to it.
       if (event.type === 'checkpoint') await Promise.all([this.#lines?.sync(), this.#scalars?.sync()])
     } catch (error) {
@@ -70,8 +71,8 @@ export class RunLog {
     const version = encodeFileVersion(kept[0]?.time ?? this.now() / 1000)
     await writeFileAtomic(paths[0], kept.map(lineOf).join(''))
     await writeFileAtomic(paths[1], Buffer.concat([version, ...kept.map(recordOf)]))
-    this.#lines = await open(paths[0], 'a')
-    this.#scalars = await open(paths[1], 'a')
+    this.#lines = await FileHandle.open(paths[0], 'a')
+    this.#scalars = await FileHandle.open(paths[1], 'a')
   }
 
   /** A run begun without a log goes on with one. */

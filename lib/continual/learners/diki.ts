@@ -10,7 +10,7 @@ import { Gaussian } from '../../statistics/gaussian.js'
 import { Tensor } from '../../tensor.js'
 import { type EncodeOptions, encodeImages, FeatureCache, type ImageFeatures, type ScoreVisitor } from '../../train/features.js'
 import { cosineScores } from '../cosine-scores.js'
-import { selectTasks } from '../gaussian-selector.js'
+import { selectTasks, type TaskSelection } from '../gaussian-selector.js'
 import type {
   ClassPrompts,
   DoublesReader,
@@ -46,6 +46,7 @@ const savedTasks = z.object({
 class DikiLearner implements Learner {
   readonly name = 'diki'
   readonly settings: Readonly<Record<string, unknown>>
+  readonly block?: number
   /** those finished, then the one being learned */
   private tasks: DikiTask[] = []
   private learned = 0
@@ -62,6 +63,7 @@ class DikiLearner implements Learner {
     private readonly context: LearnerContext,
   ) {
     this.settings = { ...options }
+    if (options.vote === 'batch' || options.textWeight === 'batch-mean') this.block = options.voteBatch
     this.texts = new TextBank(clip, (task, weight) => this.tasks[task].bank.at(weight), { cells: options.cells })
   }
 
@@ -99,17 +101,22 @@ class DikiLearner implements Learner {
       const { bank } = this.tasks[options.task]
       return cosineScores(this.clip, bank, data, classes, visit, { ...options, cache: undefined })
     }
-    const kept = { ...options, cache: this.frozen }
-    if (!this.stack) return cosineScores(this.clip, undefined, data, classes, visit, kept)
-    const frozen = await encodeImages(this.clip, data, undefined, kept)
-    const { samples, skipped } = frozen
-    if (samples.length === 0) return { samples, skipped }
-    const selection = await selectTasks(frozen.values, this.tasks.slice(0, this.learned), this.options)
+    if (!this.stack) return cosineScores(this.clip, undefined, data, classes, visit, { ...options, cache: this.frozen })
+    const { values, samples, skipped, selection } = await this.encode(data, options)
+    if (!selection) return { samples, skipped }
     const { task, weight } = selection
-    const queries = await this.injected(data, frozen, selection.task, weight, options)
     const textWeight = this.options.towers.includes('text') ? selection.textWeight : new Float32Array(task.length)
-    await this.texts.scores(queries, classes, { task, textWeight }, visit, options)
+    await this.texts.scores(values, classes, { task, textWeight }, visit, options)
     return { samples, skipped, selection: { task, weight } }
+  }
+
+  async encode(data: Dataset, options: EncodeOptions = {}): Promise<ImageFeatures & { readonly selection?: TaskSelection }> {
+    const frozen = await encodeImages(this.clip, data, undefined, { ...options, cache: this.frozen })
+    const { samples, skipped } = frozen
+    if (!this.stack || samples.length === 0) return frozen
+    const selection = await selectTasks(frozen.values, this.tasks.slice(0, this.learned), this.options)
+    const values = await this.injected(data, frozen, selection.task, selection.weight, options)
+    return { values, samples, skipped, selection }
   }
 
   state(): LearnerState {

@@ -120,6 +120,12 @@ class PrefixLearner implements Learner {
     return { samples, skipped, selection: { task, weight } }
   }
 
+  async encode(data: Dataset, options: EncodeOptions = {}): Promise<ImageFeatures & Pick<Scored, 'selection'>> {
+    if (this.finished.length === 0) return this.queries(data, options)
+    const { task, features } = await this.underPrompts(this.finished, data, options)
+    return { ...features, selection: { task, weight: new Float32Array(task.length).fill(1) } }
+  }
+
   state() {
     return { json: { tasks: this.finished.length }, tensors: this.finished.flatMap(({ parameters }) => parameters) }
   }

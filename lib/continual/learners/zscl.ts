@@ -43,8 +43,8 @@ export type ZsclOptions = z.infer<typeof zsclSettings>
 export async function createZsclLearner(clip: Clip, options: ZsclOptions, context: LearnerContext): Promise<Learner> {
   const { reference: where, l2 = 1, averageEvery = 100, imageWeight = 1, textWeight = 1, ...rest } = options
   const held = imageWeight > 0 || textWeight > 0
-  const reference = held ? await ReferenceSet.open(clip, where) : undefined // before anything trains: the model is the teacher
-  context.note?.(`zscl: ${reference?.data.length ?? 0} reference images`)
+  const reference = held && !context.askOnly ? await ReferenceSet.open(clip, where) : undefined // before anything trains: the model is the teacher
+  if (!context.askOnly) context.note?.(`zscl: ${reference?.data.length ?? 0} reference images`)
   return createFullWeightsLearner(clip, rest, {
     name: 'zscl',
     settings: { l2, averageEvery, imageWeight, textWeight, reference: reference?.settings },
