@@ -5,7 +5,7 @@
 import { createWriteStream } from 'node:fs'
 import process from 'node:process'
 import type { Writable } from 'node:stream'
-import { CambiumError, messageOf } from '../errors.js'
+import { ioError } from '../formats/atomic-file.js'
 
 export class ResultLines {
   readonly #stream: Writable
@@ -38,7 +38,13 @@ export class ResultLines {
     const rest = JSON.stringify(summary).slice(1)
     if (this.#whole) await this.#put(`${this.#count === 0 ? '{"results":[' : '\n'}],${rest}\n`)
     if (this.file === undefined) return
-    await new Promise<void>((resolve) => this.#stream.end(() => resolve()).once('error', () => resolve()))
+    // An error of the last write comes to the callback before it is an event.
+    await new Promise<void>((resolve) => {
+      this.#stream.end((error?: Error | null) => {
+        this.#failure ??= error ?? undefined
+        resolve()
+      })
+    })
     this.#check()
     if (this.whole) process.stdout.write(`{${rest}\n`)
   }
@@ -57,8 +63,6 @@ export class ResultLines {
   }
 
   #check(): void {
-    if (this.#failure === undefined) return
-    const code = (this.#failure as { code?: unknown }).code === 'ENOSPC' ? 'E_NO_SPACE' : 'E_IO'
-    throw new CambiumError(code, `${this.file}: ${messageOf(this.#failure)}`, { cause: this.#failure })
+    if (this.#failure !== undefined) throw ioError(this.file ?? 'standard output', this.#failure)
   }
 }

@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Clip } from '../../lib/models/clip.js'
 import { classify } from '../../lib/train/classify.js'
@@ -10,6 +10,8 @@ import { cambium, type Outcome, program } from './command.js'
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 const model = ['--model', at('clip'), '--dtype', 'f32']
+const root = join(__dirname, '../..')
+const source = ['--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts')]
 const linesOf = ({ out }: Outcome) =>
   out
     .trimEnd()
@@ -26,6 +28,20 @@ beforeAll(async () => {
 function fed(args: readonly string[], input: string): Promise<Outcome> {
   return cambium(args, (child) => child.stdin?.end(input))
 }
+
+test('results that cannot be written are an error, the last of them too', async () => {
+  const given = ['embed', ...model, '--text', 'a cat', '--out']
+  expect(await cambium([...given, '/dev/full'])).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/^error: \/dev\/full: .*\(E_NO_SPACE\)\n$/),
+  })
+  const full = openSync('/dev/full', 'w')
+  const { status, stderr } = spawnSync(process.execPath, [...source, 'inspect', at('clip')], {
+    ...{ cwd: root, stdio: ['ignore', full, 'pipe'], encoding: 'utf8' },
+  })
+  closeSync(full)
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/^error: standard output: .*\(E_NO_SPACE\)\n$/)])
+})
 
 describe('embed', () => {
   test('a line for each image, in order; a broken one is told in its place and counted', async () => {
@@ -89,12 +105,7 @@ describe('embed', () => {
 
   test('a reader that stops reading stops the work; one that goes away is no error', async () => {
     mkdirSync(at('lists'), { recursive: true })
-    const root = join(__dirname, '../..')
-    const child = spawn(
-      process.execPath,
-      ['--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts'), 'embed', ...model, '--batch', '4'],
-      { cwd: root },
-    )
+    const child = spawn(process.execPath, [...source, 'embed', ...model, '--batch', '4'], { cwd: root })
     let [sent, full] = [0, false]
     // Paths without end, sent as fast as they are taken; results that nobody takes.
     const feed = () => {
@@ -210,5 +221,5 @@ test('what cannot be found is an error of the run', async () => {
   ])
   expect(nothing).toMatchObject({ code: 1, err: expect.stringMatching(/expected a folder with images, got none \(E_NOT_FOUND\)/) })
   expect(pattern).toMatchObject({ code: 1, err: expect.stringMatching(/expected a pattern of images, got none \(E_NOT_FOUND\)/) })
-  expect(file).toMatchObject({ code: 1, err: expect.stringMatching(/folder\.jsonl.*\(E_IO\)/) })
+  expect(file).toMatchObject({ code: 1, err: expect.stringMatching(/folder\.jsonl.*\(E_NOT_FOUND\)/) })
 })
