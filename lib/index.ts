@@ -8,6 +8,14 @@ export { type AdapterInfo, loadAdapter, saveAdapter } from './checkpoint/adapter
 export { type LoadedLora, loadLora, type SaveLoraOptions, saveLora } from './checkpoint/lora-file.js'
 export { type MergeOptions, merge } from './checkpoint/merge.js'
 export { mergeLora } from './checkpoint/merge-lora.js'
+export {
+  type AskOptions,
+  type Chosen,
+  type ClassifyLearnedOptions,
+  classesOf,
+  classifyLearned,
+  encodeLearned,
+} from './continual/ask-learned.js'
 export { type ContinueLearnOptions, continueLearn } from './continual/continue-learn.js'
 export { type SelectorOptions, selectTasks, type TaskSelection } from './continual/gaussian-selector.js'
 export { type LearnEvent, type LearnOptions, learn } from './continual/learn.js'

@@ -22,6 +22,8 @@ export interface Prediction {
 }
 
 export interface Learned {
+  /** of the run */
+  readonly folder: string
   readonly clip: Clip
   readonly learner: Learner
   /** in the order in which they were learned */
@@ -43,7 +45,10 @@ export interface Learned {
  * @param options `dtype`: default that of the run; `model`: its folder, when it is no longer where it was
  * @throws E_NOT_FOUND for a folder without a run, E_BASE for another model, E_RUN for a malformed state
  */
-export async function openLearned(folder: string, { model, ...options }: Pick<ClipOptions, 'dtype'> & { model?: string } = {}): Promise<Learned> {
+export async function openLearned(
+  folder: string,
+  { model, ...options }: Pick<ClipOptions, 'dtype'> & { model?: string } = {},
+): Promise<Learned> {
   const saved = await readLearnState(folder)
   if (!saved) throw new CambiumError('E_NOT_FOUND', await whyNoRun(folder))
   const clip = await Clip.load(model ?? saved.model, { dtype: options.dtype ?? dtypeOf(saved), imageSize: imageSizeOf(saved) })
@@ -53,7 +58,7 @@ export async function openLearned(folder: string, { model, ...options }: Pick<Cl
     try {
       checkSameLearner(saved, { ...saved, base })
       await restoreLearner(folder, saved, learner)
-      return opened(clip, learner, saved)
+      return opened(folder, clip, learner, saved)
     } catch (error) {
       learner.dispose()
       throw error
@@ -70,10 +75,11 @@ async function whyNoRun(folder: string): Promise<string> {
   return `${folder}: expected one run of learn, got a folder of ${below.length}: give one of them, such as ${below[0]}`
 }
 
-function opened(clip: Clip, learner: Learner, saved: LearnState): Learned {
+function opened(folder: string, clip: Clip, learner: Learner, saved: LearnState): Learned {
   const tasks = saved.tasks.map(({ name, classNames, templates }) => ({ name, classNames, templates }))
   const { classes: known } = unionOf(tasks.map((classes) => ({ classes })))
   return {
+    folder,
     clip,
     learner,
     tasks,

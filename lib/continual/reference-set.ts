@@ -13,8 +13,7 @@ import { CambiumError } from '../errors.js'
 import { readFile } from '../files.js'
 import { ioError } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
-import type { Similar } from '../objectives/distillation.js'
-import { Parameter, Tensor } from '../tensor.js'
+import { Parameter } from '../tensor.js'
 import { type EncodeOptions, encodeImages, encodeTexts } from '../train/features.js'
 import { promptsOf } from './learner-options.js'
 
@@ -41,8 +40,8 @@ export interface ReferenceDraw {
 export interface ReferenceBatch {
   readonly pixels: Float32Array
   readonly shape: readonly number[]
-  /** inside a step: the teacher's features of these images and of all texts */
-  teacher(): Similar
+  /** the teacher's features of these images, [B, P] */
+  readonly image: Float32Array
 }
 
 export class ReferenceSet {
@@ -55,7 +54,7 @@ export class ReferenceSet {
     /** [N, P], of the teacher */
     private readonly images: Float32Array,
     /** [M, P], of the teacher */
-    private readonly texts: Parameter,
+    readonly texts: Parameter,
     /** tells these images and texts from others */
     readonly settings: Readonly<Record<string, unknown>>,
   ) {}
@@ -87,11 +86,7 @@ export class ReferenceSet {
     const width = this.clip.config.projectionDim
     const image = new Float32Array(size * width)
     for (const [row, sample] of batch.samples.entries()) image.set(this.images.subarray(sample * width, (sample + 1) * width), row * width)
-    return {
-      pixels: batch.pixels,
-      shape: batch.shape,
-      teacher: () => ({ image: Tensor.from(image, [size, width]), text: this.texts }),
-    }
+    return { pixels: batch.pixels, shape: batch.shape, image }
   }
 
   /** Stops to decode ahead. */

@@ -14,9 +14,10 @@ import { pooledRows, runTower } from '../nn/tower.js'
 import type { BlockOptions, BlockWeights, PooledRows } from '../nn/transformer-block.js'
 import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
 import { type Parameter, scope, Tensor } from '../tensor.js'
+import { type PackedTexts, packedValues, shapeOf, textTensors } from './packed-texts.js'
 import { interpolatePositions } from './position-grid.js'
 import { type SaveOptions, saveClip } from './save-clip.js'
-import { type TextOptions, textBatch } from './text-batch.js'
+import { type TextBatch, type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
 
 export interface ClipOptions {
@@ -78,7 +79,8 @@ export class Clip {
     const { dtype = defaultDtype() } = options
     const files = await openClipFolder(folder, { layout: options.layout, hiddenAct: options.hiddenAct })
     const found = files.config
-    const config = options.imageSize ? withImageSize(found, options.imageSize) : found
+    const { imageSize = found.vision.imageSize } = options
+    const config = imageSize === found.vision.imageSize ? found : withImageSize(found, imageSize)
     const weights = await Weights.load(files.checkpoint, files.weights, dtype)
     if (config !== found) await resizePositions(weights, config.vision)
     const own = await loadPreprocessor(files, { crop: options.crop })
@@ -126,8 +128,8 @@ export class Clip {
       const tokens = embedded.shape[0] / batch
       const rows = equalRows(batch, tokens, first)
       const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
-      const index = Int32Array.from({ length: batch }, (_, b) => b * tokens)
-      const pooled = this.run('vision', start, rows, pooledRows(index, new Int32Array(batch), rows.keys), injection)
+      const index = i32(Int32Array.from({ length: batch }, (_, b) => b * tokens))
+      const pooled = this.run('vision', start, rows, pooledRows(index, i32(new Int32Array(batch)), rows.keys), injection)
       return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weight('visual_projection.weight'), {
         dtype: 'f32',
       })
@@ -140,28 +142,36 @@ export class Clip {
    * @returns f32 [N, P]
    */
   encodeText(tokens: readonly (readonly number[])[], injection?: Injection, options: TextOptions = {}): Tensor {
-    const { maxPositionEmbeddings, eosTokenId, layerNormEps: eps } = this.config.text
-    const batch = textBatch(tokens, maxPositionEmbeddings, eosTokenId, options)
+    const batch = this.packTexts(tokens, options)
+    return scope(() => {
+      const values = packedValues(batch)
+      return this.encodePacked({ values: Tensor.from(values, [values.length], 'i32'), shape: shapeOf(batch) }, injection)
+    })
+  }
+
+  /** The rows that {@link encodeText} computes for these tokens. */
+  packTexts(tokens: readonly (readonly number[])[], options: TextOptions = {}): TextBatch {
+    const { maxPositionEmbeddings, eosTokenId } = this.config.text
+    return textBatch(tokens, maxPositionEmbeddings, eosTokenId, options)
+  }
+
+  /** As {@link encodeText}, of texts that are on the device. */
+  encodePacked(texts: PackedTexts, injection?: Injection): Tensor {
+    const { texts: batch, maxTokens } = texts.shape
     return this.over(injection, () => {
-      const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')
-      const positions = i32(batch.positions)
+      const { ids, positions, offsets, keys, pooled: index, ends, index: entries } = textTensors(texts)
       const embeddings = 'text_model.embeddings'
       const x = tokenEmbed(
-        i32(batch.ids),
+        ids,
         positions,
         this.weight(`${embeddings}.token_embedding.weight`),
         this.weight(`${embeddings}.position_embedding.weight`),
       )
-      const rows = { offsets: i32(batch.offsets), positions, keys: i32(batch.keys), batch: batch.pooled.length, maxTokens: batch.maxTokens }
-      const last = pooledRows(
-        batch.pooled,
-        batch.pooled.map((row) => batch.positions[row]),
-        rows.keys,
-      )
-      const pooled = this.run('text', x, rows, last, injection)
-      const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), eps, 'f32')
+      const rows = { offsets, positions, keys, batch, maxTokens }
+      const pooled = this.run('text', x, rows, pooledRows(index, ends, keys), injection)
+      const normed = norm(pooled, this.normOf('text_model.final_layer_norm'), this.config.text.layerNormEps, 'f32')
       const features = linear(normed, this.weight('text_projection.weight'), { dtype: 'f32' })
-      return batch.index ? gatherRows(features, i32(batch.index)) : features
+      return entries ? gatherRows(features, entries) : features
     })
   }
 
@@ -262,17 +272,13 @@ async function resizePositions(weights: Weights, { imageSize, patchSize, hiddenS
   weights.replace(name, interpolatePositions(await weights.floats(name), hiddenSize, side), [side * side + 1, hiddenSize])
 }
 
+const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')
+
 function equalRows(batch: number, tokens: number, first: number): TokenRows {
-  const offsets = Int32Array.from({ length: batch + 1 }, (_, b) => b * tokens)
-  const positions = Int32Array.from({ length: batch * tokens }, (_, row) => row % tokens)
   return {
-    offsets: Tensor.from(offsets, [batch + 1], 'i32'),
-    positions: Tensor.from(positions, [batch * tokens], 'i32'),
-    keys: Tensor.from(
-      Int32Array.from({ length: batch }, (_, b) => first + b),
-      [batch],
-      'i32',
-    ),
+    offsets: i32(Int32Array.from({ length: batch + 1 }, (_, b) => b * tokens)),
+    positions: i32(Int32Array.from({ length: batch * tokens }, (_, row) => row % tokens)),
+    keys: i32(Int32Array.from({ length: batch }, (_, b) => first + b)),
     batch,
     maxTokens: tokens,
   }

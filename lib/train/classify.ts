@@ -74,21 +74,37 @@ export async function* classifyStream<T extends StreamItem>(
   labels: readonly string[],
   options: ClassifyStreamOptions = {},
 ): AsyncGenerator<Classified<T>[], void, undefined> {
-  const { templates = DEFAULT_TEMPLATES, top = 5, ...rest } = options
-  if (!Number.isInteger(top) || top < 1) throw new CambiumError('E_OPTION', `top: expected a positive integer, got ${top}`)
-  const head = await classHead(clip, labels, templates, rest.injection, { batch: rest.batch, signal: rest.signal })
+  const { templates = DEFAULT_TEMPLATES, ...rest } = options
+  checkTop(rest.top)
+  const values = await classHead(clip, labels, templates, rest.injection, { batch: rest.batch, signal: rest.signal })
+  yield* classifyByHead(clip, items, { labels, values }, rest)
+}
+
+/** What images are compared with. */
+export interface ClassHead {
+  readonly labels: readonly string[]
+  /** [C, P], each row of length 1 */
+  readonly values: Float32Array
+}
+
+/** {@link classifyStream} with class features that are there already. @throws E_OPTION; what encodeStream throws */
+export async function* classifyByHead<T extends StreamItem>(
+  clip: Clip,
+  items: AsyncIterable<T> | Iterable<T>,
+  { labels, values }: ClassHead,
+  { top = 5, ...options }: Omit<ClassifyStreamOptions, 'templates'> = {},
+): AsyncGenerator<Classified<T>[], void, undefined> {
+  checkTop(top)
   const width = clip.config.projectionDim
   const scale = Math.exp(await clip.logitScale.item())
-  for await (const encoded of encodeStream(clip, items, { ...rest, normalize: true })) {
+  for await (const encoded of encodeStream(clip, items, { ...options, normalize: true })) {
     const features = encoded.flatMap(({ feature }) => feature ?? [])
     const queries = new Float32Array(features.length * width)
     for (const [row, feature] of features.entries()) queries.set(feature, row * width)
     const guesses: Guess[][] = []
-    await similarities(queries, head, width, (scores, _, rows) => {
+    await similarities(queries, values, width, (scores, _, rows) => {
       for (let row = 0; row < rows; row++)
-        guesses.push(
-          best(softmax(scores.subarray(row * labels.length, (row + 1) * labels.length), scale, labels).probabilities, labels, top),
-        )
+        guesses.push(guessesOf(scores.subarray(row * labels.length, (row + 1) * labels.length), scale, labels, top))
     })
     let row = 0
     yield encoded.map(({ item, error }) => {
@@ -97,6 +113,16 @@ export async function* classifyStream<T extends StreamItem>(
       return { item, top: guesses[row - 1] }
     })
   }
+}
+
+/** @throws E_OPTION for a number of labels that is no positive integer */
+export function checkTop(top = 1): void {
+  if (!Number.isInteger(top) || top < 1) throw new CambiumError('E_OPTION', `top: expected a positive integer, got ${top}`)
+}
+
+/** The most likely labels, best first. @param cosines [C] of an image; @param scale exp(logit_scale) */
+export function guessesOf(cosines: Float32Array, scale: number, labels: readonly string[], top: number): Guess[] {
+  return best(softmax(cosines, scale, labels).probabilities, labels, top)
 }
 
 function best(probabilities: Float32Array, labels: readonly string[], count: number): Guess[] {

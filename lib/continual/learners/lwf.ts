@@ -72,19 +72,13 @@ function previousModel(clip: Clip, teacher: Snapshot, { texts, answers }: Asked,
   const model = teacher.model
   return {
     settings: { weight, temperature, textWeight, texts },
-    async prepare(_, batch) {
-      const known = await step(() => noGradient(() => l2Normalize(clip.encodeImage(Tensor.from(batch.pixels, batch.shape), model))))
-      const before = await known.floats()
-      known.dispose()
-      return (image, text) => {
-        const student = { image: l2Normalize(image), text: l2Normalize(tokens ? clip.encodeText(tokens) : text) }
-        const said = {
-          image: Tensor.from(before, [before.length / width, width]),
-          text: Tensor.from(answers, [answers.length / width, width]),
-        }
-        const loss = distillation(student, said, { logScale: clip.logitScale, temperature, textWeight })
-        return sum(loss, weight)
-      }
+    async prepare(_, { pixels, shape }) {
+      return [await step(() => noGradient(() => l2Normalize(clip.encodeImage(Tensor.from(pixels, shape), model))))]
+    },
+    loss(image, text, [before]) {
+      const student = { image: l2Normalize(image), text: l2Normalize(tokens ? clip.encodeText(tokens) : text) }
+      const said = { image: before, text: Tensor.from(answers, [answers.length / width, width]) }
+      return sum(distillation(student, said, { logScale: clip.logitScale, temperature, textWeight }), weight)
     },
   }
 }

@@ -218,10 +218,8 @@ function pullTerm(key: Tensor, { values, samples }: ImageFeatures, pull: number)
         const row = (rowOf.get(sample) ?? 0) * width
         queries.set(values.subarray(row, row + width), i * width)
       }
-      return () => {
-        const cosines = linear(Tensor.from(queries, [batch.samples.length, width]), l2Normalize(key))
-        return sum(cosines, -pull / batch.samples.length)
-      }
+      return [Tensor.from(queries, [batch.samples.length, width])]
     },
+    loss: (_image, _text, [queries]) => sum(linear(queries, l2Normalize(key)), -pull / queries.shape[0]),
   }
 }

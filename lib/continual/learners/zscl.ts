@@ -75,13 +75,17 @@ function pretrainedModel(clip: Clip, reference: ReferenceSet, draw: ReferenceDra
   return {
     settings: { imageWeight, textWeight, temperature, referenceBatch, ...reference.settings },
     async prepare(step, { samples }) {
-      const size = referenceBatch ?? Math.min(samples.length, reference.data.length)
-      const batch = await reference.batch(draw, step, size)
-      return () => {
-        const teacher = batch.teacher()
-        const image = l2Normalize(clip.encodeImage(Tensor.from(batch.pixels, batch.shape)))
-        return distillation({ image, text: teacher.text }, teacher, { logScale: clip.logitScale, temperature, imageWeight, textWeight })
-      }
+      const { pixels, shape, image } = await reference.batch(draw, step, referenceBatch ?? Math.min(samples.length, reference.data.length))
+      return [Tensor.from(pixels, shape), Tensor.from(image, [shape[0], image.length / shape[0]])]
+    },
+    loss(_image, _text, [pixels, said]) {
+      const image = l2Normalize(clip.encodeImage(pixels))
+      const { texts } = reference
+      return distillation(
+        { image, text: texts },
+        { image: said, text: texts },
+        { logScale: clip.logitScale, temperature, imageWeight, textWeight },
+      )
     },
   }
 }
