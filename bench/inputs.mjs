@@ -9,12 +9,24 @@ const { openSafetensors } = require('../dist/formats/safetensors-read.js')
 const PROMPTS = 4
 export const PROMPT_TOKENS = 11
 
-/** As short as class prompts are, with so many different ones: padded to the context. */
-const asPrompts = (ids, labels) =>
-  ids.map((_, i) => {
-    const text = ids[labels[i] % PROMPTS]
-    return [...text.slice(0, PROMPT_TOKENS - 1), text.at(-1), ...Array(text.length - PROMPT_TOKENS).fill(0)]
-  })
+/** So many tokens of a text from `start`, between its start and end tokens, padded to the context. */
+const asPrompt = (text, start = 1) => [
+  text[0],
+  ...text.slice(start, start + PROMPT_TOKENS - 2),
+  text.at(-1),
+  ...Array(text.length - PROMPT_TOKENS).fill(0),
+]
+
+/** As short as class prompts are, with so many different ones. */
+const asPrompts = (ids, labels) => ids.map((_, i) => asPrompt(ids[labels[i] % PROMPTS]))
+
+/** Different texts as short as class prompts are, cut from those of the input sets. */
+export function classPrompts(sets, count) {
+  const texts = sets.flatMap(({ ids }) => ids)
+  const room = Math.floor((texts[0].length - 2) / (PROMPT_TOKENS - 2))
+  if (count > texts.length * room) throw new Error(`classes: expected at most ${texts.length * room}, got ${count}`)
+  return Array.from({ length: count }, (_, i) => asPrompt(texts[i % texts.length], 1 + Math.floor(i / texts.length) * (PROMPT_TOKENS - 2)))
+}
 
 /**
  * Every input set of a benchmark folder: pixels, token ids, labels.

@@ -1,31 +1,37 @@
 /**
  * Our side of the step benchmark: the R-Adapter training step of bench/peers/step.py (both towers, full rank, p = 0,
- * 77 tokens a text, AdamW, EMA), or the merged image tower, on the inputs that make_clip.py wrote.
+ * 77 tokens a text, AdamW, EMA), inference on the merged model, or classification, on the inputs that make_clip.py wrote.
  *
- *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|head] [--threads 2] [--batch B] [--serve]
- *        [--last-block all|pooled] [--save-text] [--text full|prompts] [--drop P] [--checkpoint none|blocks]
- *        [--device cuda] [--graph]
+ *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|classify] [--threads 2] [--batch B] [--serve]
+ *        [--tower image|text|both] [--last-block all|pooled] [--save-text] [--text full|prompts] [--drop P]
+ *        [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph]
  *
  * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
  * to its length) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
- * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. --work head is the
- * classifier over 64 prompts. --graph captures the step of each input set and replays it (a GPU only). The protocol of --serve is in interleave.mjs.
+ * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. infer encodes one --tower or
+ * one after the other; its number is the mean square of the features, as the peers' is. classify takes the cosines of images
+ * with --classes prompts of 11 tokens, encoding these with every batch, or once with --cached-text, as the library does; its
+ * number is the largest. --graph captures the step of each input set and replays it (a GPU only). The protocol of --serve is in
+ * interleave.mjs.
  */
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
-import { readInputs } from './inputs.mjs'
+import { classPrompts, readInputs } from './inputs.mjs'
 import { serveWork } from './worker.mjs'
 
 const require = createRequire(import.meta.url)
 const { AdamW, backward, capture, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
 const { native } = require('../dist/native.js')
-const { mean, multiply } = require('../dist/ops.js')
+const { add, l2Normalize, linear, mean, multiply } = require('../dist/ops.js')
 
 const { values: args } = parseArgs({
   options: {
     model: { type: 'string' },
     dtype: { type: 'string', default: 'bf16' },
     work: { type: 'string', default: 'train' },
+    tower: { type: 'string', default: 'image' },
+    classes: { type: 'string', default: '64' },
+    'cached-text': { type: 'boolean', default: false },
     threads: { type: 'string', default: '2' },
     'save-text': { type: 'boolean', default: false },
     'last-block': { type: 'string', default: 'all' },
@@ -47,15 +53,15 @@ const clip = await Clip.load(args.model, {
   checkpoint: args.checkpoint,
 })
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
+const textOptions = args['save-text'] ? {} : { dedupe: false, cut: false }
 let steps = 0
 
 function trainer() {
   const adapter = new RAdapter(clip, { drop: Number(args.drop) })
   const objective = new MpmNceLoss()
   const optimizer = new AdamW(adapter.parameters, { average: true })
-  const text = args['save-text'] ? {} : { dedupe: false, cut: false }
   const loss = (pixels, ids, labels) => {
-    const value = objective.loss(clip.encodeImage(pixels, adapter), clip.encodeText(ids, adapter, text), labels)
+    const value = objective.loss(clip.encodeImage(pixels, adapter), clip.encodeText(ids, adapter, textOptions), labels)
     backward(value)
     return value
   }
@@ -98,16 +104,46 @@ function captured(adapter, optimizer, loss) {
 }
 
 async function infer() {
-  const { pixels, shape } = sets[steps++ % sets.length]
-  const norm2 = scope(() =>
-    noGradient(() => {
-      const features = clip.encodeImage(Tensor.from(pixels, shape))
-      return mean(multiply(features, features))
-    }),
+  const { pixels, shape, ids } = sets[steps++ % sets.length]
+  const encoders = {
+    image: () => clip.encodeImage(Tensor.from(pixels, shape)),
+    text: () => clip.encodeText(ids, undefined, textOptions),
+  }
+  const towers = args.tower === 'both' ? ['image', 'text'] : [args.tower]
+  const norm2 = inference(() =>
+    towers
+      .map((tower) => {
+        const features = encoders[tower]()
+        return mean(multiply(features, features))
+      })
+      .reduce((a, b) => add(a, b)),
   )
   const value = await norm2.item()
   norm2.dispose()
   return value
 }
 
-await serveWork(args.work === 'train' ? trainer() : infer, { serve: args.serve, name: `Cambium ${args.dtype} ${args.work}` })
+/** Cosines of images with class prompts. */
+function classifier() {
+  const prompts = classPrompts(sets, Number(args.classes))
+  const head = () => inference(() => l2Normalize(clip.encodeText(prompts, undefined, textOptions)))
+  const kept = args['cached-text'] ? head() : undefined
+  return async () => {
+    const { pixels, shape } = sets[steps++ % sets.length]
+    const classes = kept ?? head()
+    const scores = inference(() => linear(l2Normalize(clip.encodeImage(Tensor.from(pixels, shape))), classes, { dtype: 'f32' }))
+    const values = await scores.floats()
+    scores.dispose()
+    if (!kept) classes.dispose()
+    return Math.max(...values)
+  }
+}
+
+const inference = (forward) => scope(() => noGradient(forward))
+
+const works = { train: trainer, infer: () => infer, classify: classifier }
+await serveWork(works[args.work](), {
+  serve: args.serve,
+  name: `Cambium ${args.dtype} ${args.work}${args.work === 'infer' ? `, ${args.tower}` : ''}`,
+  batch: sets[0].shape[0],
+})

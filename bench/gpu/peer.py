@@ -11,6 +11,7 @@ import torch  # noqa: E402
 
 import clip_model  # noqa: E402
 import step  # noqa: E402
+import worker as peer_worker  # noqa: E402
 
 DEVICE = os.environ.get("PEER_DEVICE", "cuda")
 torch.set_default_device(DEVICE)
@@ -38,5 +39,5 @@ def run(worker, count):
     return report
 
 
-step.run = run
+step.run = peer_worker.run = run
 step.main()

@@ -94,15 +94,15 @@ def adapt(z, adapter):
 
 
 class Clip:
-    """Both towers of a CLIPModel folder; `dtype` is the storage of the frozen matrices."""
+    """Towers of a CLIPModel folder; `dtype` is the storage of the frozen matrices."""
 
-    def __init__(self, folder, dtype, trainable=True, image_only=False, attention="sdpa"):
+    def __init__(self, folder, dtype, trainable=True, towers=("vision", "text"), attention="sdpa"):
         with open(os.path.join(folder, "config.json")) as f:
             self.config = json.load(f)
         file = os.path.join(folder, "model.safetensors")
         self.full = torch.float64 if dtype == torch.float64 else torch.float32
         self.towers = {}
-        for tower in ("vision",) if image_only else ("vision", "text"):
+        for tower in towers:
             own = read_tensors(file, f"{tower}_model.")
             self.towers[tower] = Tower(own, self.config[f"{tower}_config"], tower == "text", dtype, trainable, attention)
             rest = {k: v for k, v in own.items() if not k.startswith("encoder.")}

@@ -14,14 +14,14 @@ losses and gradients (--dump: those of the first step) can be compared.
 import argparse
 import contextlib
 import copy
-import json
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from clip_model import Clip, Tower
-from step import STORED, load_inputs, rss_peak_mb, run, serve
+from step import STORED, load_inputs
+from worker import rss_peak_mb, run, time_or_serve
 
 PROMPT_TOKENS = 11
 
@@ -29,7 +29,7 @@ PROMPT_TOKENS = 11
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--mode", choices=list(STORED), default="bf16-stored")
+    parser.add_argument("--mode", choices=[mode for mode in STORED if mode != "compile-f32"], default="bf16-stored")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--depth", type=int, default=8)
@@ -146,10 +146,7 @@ def main():
              "threads": args.threads, "parameters": sum(p.numel() for p in worker.banks.values()), "rss_loaded_mb": rss_peak_mb()}
     if args.mode == "compile":
         about["compile_seconds"] = run(worker, 1)["seconds"][0]
-    if args.serve:
-        return serve(worker, about)
-    run(worker, 2)
-    print(json.dumps({**about, **run(worker, 5)}))
+    time_or_serve(worker, about, args.serve)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ mixes adapters (adapter_names of each sample), forward and backward.
 """
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
@@ -27,7 +26,8 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel
 
-from step import load_inputs, rss_peak_mb, serve
+from step import load_inputs
+from worker import rss_peak_mb, time_or_serve
 
 warnings.filterwarnings("ignore")
 
@@ -98,11 +98,7 @@ def main():
         start = time.perf_counter()
         worker.step()
         about["compile_seconds"] = time.perf_counter() - start
-    if args.serve:
-        return serve(worker, about)
-    from step import run
-    run(worker, 2)
-    print(json.dumps({**about, **run(worker, 5)}))
+    time_or_serve(worker, about, args.serve)
 
 
 if __name__ == "__main__":

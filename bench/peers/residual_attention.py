@@ -4,12 +4,11 @@ usage: python residual_attention.py [--shape vision|text] [--dtype bf16|f32] [--
                                     [--work forward|step] [--batch 16] [--threads 1] [--repeat 8] [--serve]
 """
 import argparse
-import json
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention as attention
 
-from step import rss_peak_mb, serve
+from worker import rss_peak_mb, time_or_serve
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--shape", choices=["vision", "text"], default="vision")
@@ -61,9 +60,4 @@ class Work:
 worker = Work()
 about = {"name": f"PyTorch {args.shape} {args.dtype} {args.branch} {args.work}", "versions": {"torch": torch.__version__}, "threads": args.threads,
          "rss_loaded_mb": rss_peak_mb()}
-if args.serve:
-    serve(worker, about)
-else:
-    from step import run
-    run(worker, 2)
-    print(json.dumps({**about, **run(worker, 5)}))
+time_or_serve(worker, about, args.serve)

@@ -1,6 +1,7 @@
-"""The same work in PyTorch: an R-Adapter training step on both towers of a CLIP, or image inference on a merged one.
+"""The same work in PyTorch: an R-Adapter training step on both towers of a CLIP, or inference on a merged one.
 
-usage: python step.py [--model DIR] [--mode bf16-stored] [--work train|infer] [--threads 2] [--serve]
+usage: python step.py [--model DIR] [--mode bf16-stored] [--work train|infer] [--tower image|text|both] [--batch B]
+                      [--threads 2] [--serve]
 
 Without --model a random ViT-B/16 CLIP is written to a temporary folder first. Without --serve it warms up, runs five
 steps and prints them. With --serve it prints a line {"ready": true, ...} and then, for every line `step N` on stdin,
@@ -11,24 +12,28 @@ Modes (what is stored for the frozen matrices, and how they are computed):
   bf16          eager, autocast to bf16, frozen matrices stored f32
   bf16-stored   eager, autocast to bf16, frozen matrices stored bf16 (no cast in a step)
   compile       bf16-stored under torch.compile; compile time is in the ready line, not in a step
+  compile-f32   f32 under torch.compile
+Inference encodes one tower (--tower) or one after the other, under Inductor's freezing and max_autotune when compiled; its
+number is the mean square of the features.
 A training step is forward, MPM-NCE (tau .01, margin .05, epsilon .02), backward, AdamW (lr 5e-4, no decay, fused), and
 EMA of the adapters (momentum .999); adapters start at zero, no dropping. Input sets take turns.
 """
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from clip_model import Clip, mpm_nce
+from worker import rss_peak_mb, run, time_or_serve
 
-STORED = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.float32, "bf16-stored": torch.bfloat16, "compile": torch.bfloat16}
+STORED = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.float32, "bf16-stored": torch.bfloat16, "compile": torch.bfloat16,
+          "compile-f32": torch.float32}
+AUTOCAST = ("bf16", "bf16-stored", "compile")
 
 
 def read_arguments():
@@ -36,6 +41,8 @@ def read_arguments():
     parser.add_argument("--model", help="CLIPModel folder with bench-inputs.safetensors, as make_clip.py writes it")
     parser.add_argument("--mode", choices=list(STORED), default="bf16-stored")
     parser.add_argument("--work", choices=["train", "infer"], default="train")
+    parser.add_argument("--tower", choices=["image", "text", "both"], default="image", help="of inference")
+    parser.add_argument("--batch", type=int, help="so many of each input set (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--attention", choices=["sdpa", "matmul"], default="sdpa")
     parser.add_argument("--foreach", action="store_true", help="AdamW(foreach=True) instead of fused")
@@ -44,28 +51,23 @@ def read_arguments():
     return parser.parse_args()
 
 
-def rss_peak_mb():
-    """VmHWM: the most memory this process ever had resident, in MiB."""
-    with open("/proc/self/status") as f:
-        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
-
-
-def load_inputs(folder, dtype):
+def load_inputs(folder, dtype, batch=None):
+    """Input sets (pixels [B, 3, S, S], ids [B, N], labels [B]), the first `batch` of each."""
     tensors = load_file(os.path.join(folder, "bench-inputs.safetensors"))
     count = sum(k.startswith("pixels.") for k in tensors)
-    return [(tensors[f"pixels.{i}"].to(dtype), tensors[f"ids.{i}"], tensors[f"labels.{i}"]) for i in range(count)]
+    return [(tensors[f"pixels.{i}"][:batch].to(dtype), tensors[f"ids.{i}"][:batch], tensors[f"labels.{i}"][:batch]) for i in range(count)]
 
 
 class Training:
     def __init__(self, args):
         self.clip = Clip(args.model, STORED[args.mode], attention=args.attention)
-        self.inputs = load_inputs(args.model, self.clip.full)
+        self.inputs = load_inputs(args.model, self.clip.full, args.batch)
         self.adapters = self.clip.adapters()
         self.average = [w.detach().clone() for w in self.adapters.values()]
         kind = {"foreach": True} if args.foreach else {"fused": True}
         self.optimizer = torch.optim.AdamW(self.adapters.values(), lr=5e-4, weight_decay=0.0, **kind)
-        self.autocast = "bf16" in args.mode or args.mode == "compile"
-        self.features = torch.compile(self.both_towers) if args.mode == "compile" else self.both_towers
+        self.autocast = args.mode in AUTOCAST
+        self.features = torch.compile(self.both_towers) if args.mode.startswith("compile") else self.both_towers
         self.steps = 0
 
     def both_towers(self, pixels, ids):
@@ -96,43 +98,27 @@ class Training:
 
 
 class Inference:
-    """Image tower of a merged model: no adapters, no gradients."""
+    """Towers of a merged model: no adapters, no gradients."""
 
     def __init__(self, args):
-        self.clip = Clip(args.model, STORED[args.mode], trainable=False, image_only=True, attention=args.attention)
-        self.inputs = load_inputs(args.model, self.clip.full)
-        self.autocast = "bf16" in args.mode or args.mode == "compile"
-        if args.mode == "compile":
+        towers = {"image": ["vision"], "text": ["text"], "both": ["vision", "text"]}[args.tower]
+        self.clip = Clip(args.model, STORED[args.mode], trainable=False, towers=towers, attention=args.attention)
+        self.inputs = load_inputs(args.model, self.clip.full, args.batch)
+        self.autocast = args.mode in AUTOCAST
+        encoders = {"vision": (self.clip.encode_image, 0), "text": (self.clip.encode_text, 1)}
+        self.encoders = [encoders[tower] for tower in towers]
+        if args.mode.startswith("compile"):
             import torch._inductor.config as inductor
             inductor.freezing = inductor.max_autotune = True
-        self.encode = torch.compile(self.clip.encode_image) if args.mode == "compile" else self.clip.encode_image
+            self.encoders = [(torch.compile(encode), which) for encode, which in self.encoders]
         self.steps = 0
 
     def step(self):
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if self.autocast else contextlib.nullcontext():
-            features = self.encode(self.inputs[self.steps % len(self.inputs)][0])
+        inputs = self.inputs[self.steps % len(self.inputs)]
         self.steps += 1
-        return features.float().norm().item()
-
-
-def run(worker, count):
-    """Does `count` steps; the time of a step ends when its loss is known."""
-    seconds, cpu_seconds, value = [], [], None
-    for _ in range(count):
-        start, cpu_start = time.perf_counter(), time.process_time()
-        value = worker.step()
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "loss": value, "rss_peak_mb": rss_peak_mb()}
-
-
-def serve(worker, about):
-    print(json.dumps({"ready": True, **about}), flush=True)
-    for line in sys.stdin:
-        command, _, count = line.strip().partition(" ")
-        if command != "step" or not count.isdigit():
-            sys.exit(f"stdin: expected `step N`, got {line.strip()!r}")
-        print(json.dumps(run(worker, int(count))), flush=True)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16) if self.autocast else contextlib.nullcontext():
+            features = [encode(inputs[which]) for encode, which in self.encoders]
+        return sum(f.float().square().mean().item() for f in features)
 
 
 def main():
@@ -147,14 +133,12 @@ def main():
         worker = (Training if args.work == "train" else Inference)(args)
         if args.dump:
             return worker.dump(args.dump)
-        about = {"name": f"PyTorch {args.mode} {args.work}, {args.attention}", "versions": {"torch": torch.__version__}, "threads": args.threads}
-        about["rss_loaded_mb"] = rss_peak_mb()
-        if args.mode == "compile":
+        work = args.work if args.work == "train" else f"infer, {args.tower}"
+        about = {"name": f"PyTorch {args.mode} {work}, {args.attention}", "batch": args.batch or len(worker.inputs[0][0]),
+                 "versions": {"torch": torch.__version__}, "threads": args.threads, "rss_loaded_mb": rss_peak_mb()}
+        if args.mode.startswith("compile"):
             about["compile_seconds"] = run(worker, 1)["seconds"][0]
-        if args.serve:
-            return serve(worker, about)
-        run(worker, 2)
-        print(json.dumps({**about, **run(worker, 5)}))
+        time_or_serve(worker, about, args.serve)
 
 
 if __name__ == "__main__":
