@@ -4,7 +4,7 @@
  * learning rate, labels). On the CPU, and with CAMBIUM_GRAPH=0, the function is simply called.
  */
 import process from 'node:process'
-import { CambiumError } from './errors.js'
+import { CambiumError, isCambiumError } from './errors.js'
 import { native } from './native.js'
 import { scope, step, Tensor } from './tensor.js'
 
@@ -20,45 +20,79 @@ interface Graph {
   capture?: number
 }
 
-export interface CapturedStep {
-  /** One step. @returns what the function returned; the caller's to dispose. @throws E_CAPTURE when the step cannot be captured */
-  run(inputs: readonly Tensor[]): Promise<Tensor[]>
+export interface CapturedStep<S = void> {
+  /**
+   * One step.
+   * @param shape what the function reads of the host: a graph is recorded for each
+   * @returns what the function returned; the caller's to dispose. @throws E_CAPTURE when the step cannot be captured
+   */
+  run(inputs: readonly Tensor[], shape: S): Promise<Tensor[]>
+  /** how many graphs were recorded so far */
+  readonly graphs: number
   dispose(): void
+}
+
+type Step<S> = (inputs: readonly Tensor[], shape: S) => readonly Tensor[]
+
+export interface CaptureOptions {
+  /** Told why a step cannot be captured: this and all later ones are then simply called. Default: E_CAPTURE is thrown. */
+  readonly otherwise?: (reason: string) => void
 }
 
 /**
  * @param fn queues the step from its inputs and returns its results; it may change parameters and optimizer state in place, and
- * must depend on nothing else that changes. Parameters' gradients must be used up inside (by an optimizer).
+ * must depend on nothing else that changes but `shape`. Parameters' gradients must be used up inside (by an optimizer).
  */
-export function capture(fn: (inputs: readonly Tensor[]) => readonly Tensor[]): CapturedStep {
+export function capture<S = void>(fn: Step<S>, { otherwise }: CaptureOptions = {}): CapturedStep<S> {
   const graphs = new Map<string, Graph>()
-  const plain = native.backendInfo().device === 'cpu' || process.env.CAMBIUM_GRAPH === '0'
+  let plain = native.backendInfo().device === 'cpu' || process.env.CAMBIUM_GRAPH === '0'
+  let recorded = 0
+  const dispose = () => {
+    for (const graph of graphs.values()) free(graph)
+    graphs.clear()
+  }
+  const captured = (inputs: readonly Tensor[], shape: S) =>
+    step(() => {
+      const key = `${JSON.stringify(shape)} ${inputs.map((t) => `${t.dtype}[${t.shape}]`).join(' ')}`
+      const graph = graphs.get(key)
+      graphs.delete(key)
+      // The first step of some shapes is run as it is: it brings scratch, algorithms and kernels into place.
+      const first = !graph
+      const kept = graph ?? prepare(inputs)
+      const queue = (own: readonly Tensor[]) => fn(own, shape)
+      try {
+        fill(kept, inputs)
+        if (!first && kept.capture === undefined) {
+          kept.capture = record(queue, kept)
+          recorded++
+        }
+        const result = first ? rehearse(queue, kept) : native.replay(kept.capture as number).map((id) => new Tensor(id))
+        graphs.set(key, first ? { ...kept, written: native.takeWritten() } : kept)
+        while (graphs.size > MOST_GRAPHS) graphs.delete(freeOldest(graphs))
+        return result
+      } catch (error) {
+        free(kept)
+        throw error
+      }
+    })
   return {
-    run: (inputs) =>
-      plain
-        ? step(() => [...fn(inputs)])
-        : step(() => {
-            const key = inputs.map((t) => `${t.dtype}[${t.shape}]`).join(' ')
-            const graph = graphs.get(key)
-            graphs.delete(key)
-            // The first step of some shapes is run as it is: it brings scratch, algorithms and kernels into place.
-            const first = !graph
-            const kept = graph ?? prepare(inputs)
-            try {
-              fill(kept, inputs)
-              const result = first ? rehearse(fn, kept) : replay(fn, kept)
-              graphs.set(key, first ? { ...kept, written: native.takeWritten() } : kept)
-              while (graphs.size > MOST_GRAPHS) graphs.delete(dispose(graphs, [...graphs.keys()][0]))
-              return result
-            } catch (error) {
-              free(kept)
-              throw error
-            }
-          }),
-    dispose() {
-      for (const graph of graphs.values()) free(graph)
-      graphs.clear()
+    get graphs() {
+      return recorded
     },
+    async run(inputs, shape) {
+      if (!plain) {
+        try {
+          return await captured(inputs, shape)
+        } catch (error) {
+          if (!otherwise || !isCambiumError(error) || error.code !== 'E_CAPTURE') throw error
+          dispose()
+          plain = true
+          otherwise(error.message)
+        }
+      }
+      return step(() => [...fn(inputs, shape)])
+    },
+    dispose,
   }
 }
 
@@ -73,21 +107,18 @@ function fill(graph: Graph, inputs: readonly Tensor[]): void {
   })
 }
 
-function rehearse(fn: (inputs: readonly Tensor[]) => readonly Tensor[], { inputs }: Graph): Tensor[] {
+type Queue = (inputs: readonly Tensor[]) => readonly Tensor[]
+
+function rehearse(queue: Queue, { inputs }: Graph): Tensor[] {
   native.takeWritten()
-  return [...fn(inputs)]
+  return [...queue(inputs)]
 }
 
-function replay(fn: (inputs: readonly Tensor[]) => readonly Tensor[], graph: Graph): Tensor[] {
-  graph.capture ??= record(fn, graph)
-  return native.replay(graph.capture).map((id) => new Tensor(id))
-}
-
-function record(fn: (inputs: readonly Tensor[]) => readonly Tensor[], graph: Graph): number {
+function record(queue: Queue, graph: Graph): number {
   native.takeWritten()
   const capture = native.beginCapture()
   try {
-    const outputs = scope(() => [...fn(graph.inputs)])
+    const outputs = scope(() => [...queue(graph.inputs)])
     native.clearTape()
     native.endCapture(
       capture,
@@ -110,8 +141,8 @@ function free({ inputs, capture }: Graph): void {
   if (capture !== undefined) native.freeCapture(capture)
 }
 
-function dispose(graphs: Map<string, Graph>, key: string): string {
-  const graph = graphs.get(key)
-  if (graph) free(graph)
+function freeOldest(graphs: Map<string, Graph>): string {
+  const [[key, graph]] = graphs
+  free(graph)
   return key
 }

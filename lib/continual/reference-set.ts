@@ -14,7 +14,7 @@ import { readFile } from '../files.js'
 import { ioError } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import { Parameter } from '../tensor.js'
-import { type EncodeOptions, encodeImages, encodeTexts } from '../train/features.js'
+import { DecodedImages, type EncodeOptions, encodeImages, encodeTexts } from '../train/features.js'
 import { promptsOf } from './learner-options.js'
 
 export const referenceSchema = z.strictObject({
@@ -26,6 +26,9 @@ export const referenceSchema = z.strictObject({
 })
 
 export type ReferenceOptions = z.infer<typeof referenceSchema>
+
+/** Decoded images that are kept from the encoding on. */
+const DECODED_BYTES = 256e6
 
 /** Where the epochs of a task's reference batches begin, above any number that a run gets to. */
 const EPOCHS_OF_A_TASK = 65536
@@ -45,7 +48,6 @@ export interface ReferenceBatch {
 }
 
 export class ReferenceSet {
-  private readonly cache = new ImageCache(256e6)
   private loader: { next: number; task: number; batches: AsyncGenerator<Batch> } | undefined
 
   private constructor(
@@ -57,6 +59,7 @@ export class ReferenceSet {
     readonly texts: Parameter,
     /** tells these images and texts from others */
     readonly settings: Readonly<Record<string, unknown>>,
+    private readonly cache: ImageCache,
   ) {}
 
   /**
@@ -68,11 +71,18 @@ export class ReferenceSet {
     const texts = options.texts === undefined ? textsOf(data) : await linesOf(options.texts)
     if (texts.length === 0)
       throw new CambiumError('E_DATA', `reference: expected texts, captions or class names in ${options.images}, got none`)
-    const { values, samples } = await encodeImages(clip, data, undefined, encode)
-    const readable = samples.length === data.length ? data : data.subset(samples)
+    const decoded = new DecodedImages(DECODED_BYTES)
+    const { values, samples } = await encodeImages(clip, data, undefined, { ...encode, decoded })
+    const whole = samples.length === data.length
     const features = await encodeTexts(clip, texts, undefined, encode)
     const held = Parameter.named('reference texts', features, [texts.length, clip.config.projectionDim])
-    return new ReferenceSet(clip, readable, values, held, { images: digestOf(data), texts: sha256(texts) })
+    const [readable, cache] = whole ? [data, decoded.of(data)] : [data.subset(samples), new ImageCache(DECODED_BYTES)] // by number
+    return new ReferenceSet(clip, readable, values, held, { images: digestOf(data), texts: sha256(texts) }, cache)
+  }
+
+  /** Features, and images that are decoded already. */
+  get bytes(): number {
+    return this.images.byteLength + 4 * this.texts.count + this.cache.bytes
   }
 
   /**

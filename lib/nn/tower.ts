@@ -52,12 +52,15 @@ const tensorsOf = ({ offsets, positions, keys }: TokenRows) => [offsets, positio
 
 /**
  * One row of each sample by itself.
- * @param index the row of each sample among all rows, [B]
- * @param positions its position in the sample, [B]
+ * @param index i32 [B]: the row of each sample among all rows
+ * @param positions i32 [B]: its position in the sample
  */
-export function pooledRows(index: Int32Array, positions: Int32Array, keys: Tensor): PooledRows {
-  const batch = index.length
-  const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')
-  const offsets = i32(Int32Array.from({ length: batch + 1 }, (_, b) => b))
-  return { index: i32(index), rows: { offsets, positions: i32(positions), keys, batch, maxTokens: Math.min(1, batch) } }
+export function pooledRows(index: Tensor, positions: Tensor, keys: Tensor): PooledRows {
+  const batch = index.count
+  const offsets = Tensor.from(
+    Int32Array.from({ length: batch + 1 }, (_, b) => b),
+    [batch + 1],
+    'i32',
+  )
+  return { index, rows: { offsets, positions, keys, batch, maxTokens: Math.min(1, batch) } }
 }

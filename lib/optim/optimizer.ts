@@ -9,6 +9,10 @@ export interface Optimizer {
   updates: number
   /** Queues one update and drops the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
   update(lr: number, momentum?: number): Tensor
+  /** The first half of {@link update}, outside of a captured step: what the next update needs from the host. */
+  prepare(lr: number, momentum?: number): void
+  /** The second half, which a captured step may contain. */
+  apply(): Tensor
   /** running averages by parameter name; undefined when none are kept */
   readonly averages: ReadonlyMap<string, Tensor> | undefined
   /** everything that a resumed run needs, by name */

@@ -41,8 +41,18 @@ export class Sgd {
 
   /** Queues one update and drops the gradients; inside a step. @returns the squared global norm of the gradients, [1] */
   update(lr: number, momentum = 0): Tensor {
+    this.prepare(lr, momentum)
+    return this.apply()
+  }
+
+  /** The first half of {@link update}, outside of a captured step: what the next update needs from the host. */
+  prepare(lr: number, momentum = 0): void {
     this.updates++
     this.schedule.write(Float32Array.of(lr, momentum))
+  }
+
+  /** The second half, which a captured step may contain. */
+  apply(): Tensor {
     return new Tensor(native.sgd(this.entries, this.schedule.id, this.settings))
   }
 

@@ -1,5 +1,4 @@
-// The one training loop. Pairs of image and text go through both towers, an objective and backward into the optimizer;
-// accumulation is exact for contrastive losses, because features of all micro-batches meet in one loss (`recompute`).
+// The one training loop: batches of images and texts into steps (training-step.ts), with what is told, kept and resumed on the way.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
@@ -8,12 +7,12 @@ import { type Batch, batches, type Cursor } from '../data/batches.js'
 import { CambiumError } from '../errors.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
-import { add, concatRows } from '../ops.js'
 import { createOptimizer, type Optimizer } from '../optim/optimizer.js'
-import { backward, type Parameter, recompute, step, synchronize, Tensor } from '../tensor.js'
+import { type Parameter, synchronize, type Tensor } from '../tensor.js'
 import { BestEpoch } from './best-epoch.js'
 import type { TrainEvent } from './events.js'
 import { planTrainer, TRAIN_CROP, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
+import { TrainingStep } from './training-step.js'
 
 export { type StepTerm, TRAIN_CROP, type TrainerOptions } from './trainer-options.js'
 
@@ -33,6 +32,7 @@ export class Trainer {
   readonly momentum: number | undefined
   private readonly optimizer: Optimizer
   private readonly plan: TrainerPlan
+  private readonly step: TrainingStep
   private readonly best: BestEpoch | undefined
 
   /** @throws E_OPTION for numbers out of range */
@@ -48,6 +48,7 @@ export class Trainer {
     const { method, weightDecay = 0, clipNorm = 1 } = options
     const decays = (p: Parameter) => method.decays(p)
     this.optimizer = createOptimizer(parameters, options.optimizer, { weightDecay, clipNorm, decays, average: momentum !== undefined })
+    this.step = new TrainingStep(clip, options, this.optimizer, momentum)
     this.best = options.keepBest ? new BestEpoch(parameters, this.optimizer.averages) : undefined
   }
 
@@ -93,14 +94,13 @@ export class Trainer {
       for await (const batch of this.batches(cursor)) {
         if (signal?.aborted) break
         const lr = this.plan.rate(done)
-        const { loss, norm2 } = await this.step(batch, done, lr)
-        const [value, squared] = await Promise.all([loss, norm2])
-        const gradientNorm = Math.sqrt(squared)
+        const { loss, norm2 } = await this.step.run(batch, done, lr)
+        const gradientNorm = Math.sqrt(norm2)
         // A gradient that is not finite has spoilt the parameters, however good the loss was: no checkpoint of that.
-        if (!Number.isFinite(value) || !Number.isFinite(gradientNorm))
+        if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm))
           throw new CambiumError(
             'E_NAN',
-            `train: expected a finite loss and gradient, got ${value} and norm ${gradientNorm} at step ${done + 1}; ` +
+            `train: expected a finite loss and gradient, got ${loss} and norm ${gradientNorm} at step ${done + 1}; ` +
               `the last checkpoint is from step ${written}`,
             { details: { step: done + 1, checkpoint: written } },
           )
@@ -111,7 +111,7 @@ export class Trainer {
         const imagesPerSecond = (this.options.batch * 1000) / (now - reported)
         reported = now
         this.options.afterStep?.(done)
-        yield { type: 'step', step: done, steps: this.steps, epoch: batch.epoch, loss: value, lr, gradientNorm, imagesPerSecond, skipped }
+        yield { type: 'step', step: done, steps: this.steps, epoch: batch.epoch, loss, lr, gradientNorm, imagesPerSecond, skipped }
         if (this.best && this.options.keepBest && done % this.stepsPerEpoch === 0) {
           const epoch = done / this.stepsPerEpoch - 1
           const score = await this.options.keepBest(epoch)
@@ -143,6 +143,7 @@ export class Trainer {
   }
 
   dispose(): void {
+    this.step.dispose()
     this.optimizer.dispose()
     this.best?.dispose()
   }
@@ -163,35 +164,6 @@ export class Trainer {
       skipBroken,
       onSkip,
       exif,
-    })
-  }
-
-  /** Queues one optimizer step; what it gives can be awaited later. */
-  private async step(batch: Batch, index: number, lr: number): Promise<{ loss: Promise<number>; norm2: Promise<number> }> {
-    const { method, objective, accumulate = 1, seed = 0, text: textOptions, classTexts, terms = [] } = this.options
-    const tokens = this.clip.tokenize(classTexts ?? batch.texts ?? [])
-    const labels = batch.labels ?? batch.samples
-    const more = await Promise.all(terms.map((term) => term.prepare(index, batch)))
-    method.draw(seed, index)
-    const read = (t: Tensor) => t.item()
-    return step(() => {
-      const size = batch.shape[0] / accumulate
-      const each = batch.pixels.length / accumulate
-      const parts = Array.from({ length: accumulate }, (_, k) => k)
-      const pixels = (k: number) => Tensor.from(batch.pixels.subarray(k * each, (k + 1) * each), [size, ...batch.shape.slice(1)])
-      const images = (k: number) => this.clip.encodeImage(pixels(k), method, k * size)
-      const texts = (k: number) => this.clip.encodeText(tokens.slice(k * size, (k + 1) * size), method, textOptions)
-      const whole = accumulate === 1
-      const image = whole ? images(0) : concatRows(parts.map((k) => recompute(() => [images(k)], [])[0]))
-      const text =
-        whole || classTexts
-          ? this.clip.encodeText(tokens, method, textOptions)
-          : concatRows(parts.map((k) => recompute(() => [texts(k)], [])[0]))
-      const own = objective.loss(image, text, Tensor.from(labels, [labels.length], 'i32'))
-      const loss = more.reduce((sum, term) => add(sum, term(image, text)), own)
-      backward(loss)
-      const norm2 = this.optimizer.update(lr, this.momentum)
-      return { loss: read(loss), norm2: read(norm2) }
     })
   }
 

@@ -66,11 +66,18 @@ export interface StepTerm {
   /** what must be the same when a run is resumed */
   readonly settings: Readonly<Record<string, unknown>>
   /**
-   * Fetches what the step needs, a function of the step and its batch alone. What it gives is called inside the step with the
-   * features of the batch before normalisation, image [B, P] and text [B, P] (or [C, P]), and returns a scalar, [1].
+   * Fetches what the step needs, a function of the step and its batch alone: as many tensors at every step, the trainer's to dispose.
    * @param step from 0
    */
-  prepare(step: number, batch: Batch): Promise<(image: Tensor, text: Tensor) => Tensor>
+  prepare(step: number, batch: Batch): Promise<readonly Tensor[]>
+  /**
+   * Called inside the step, and on a GPU only while the step is captured: it depends on nothing else that changes from step to step.
+   * @param image [B, P] features of the batch before normalisation
+   * @param text [B, P] (or [C, P]), likewise
+   * @param inputs what `prepare` gave
+   * @returns a scalar, [1]
+   */
+  loss(image: Tensor, text: Tensor, inputs: readonly Tensor[]): Tensor
 }
 
 /** WiSE-FT's training crop, used by FLYP and R-Adapter too. */

@@ -6,7 +6,7 @@ import { RAdapter } from '../../lib/methods/r-adapter.js'
 import { Clip } from '../../lib/models/clip.js'
 import { ClassCrossEntropy } from '../../lib/objectives/cross-entropy.js'
 import type { Objective } from '../../lib/objectives/objective.js'
-import { l2Normalize, linear, sum } from '../../lib/ops.js'
+import { add, l2Normalize, linear, sum } from '../../lib/ops.js'
 import { cosineToMin, cosineWarmup } from '../../lib/optim/schedule.js'
 import { noGradient, Parameter, step, Tensor } from '../../lib/tensor.js'
 import type { TrainEvent } from '../../lib/train/events.js'
@@ -78,17 +78,18 @@ test('a term is added to the loss, and is given the step, its batch and the feat
     settings: { value },
     prepare: async (at: number, { samples }: { samples: Int32Array }) => {
       calls.push([at, samples.length])
-      return (image: Tensor, text: Tensor) => {
-        expect([image.shape[0], text.shape[0]]).toEqual([8, 3])
-        return Tensor.scalar(value)
-      }
+      return [Tensor.scalar(value - at), Tensor.scalar(at)]
+    },
+    loss: (image: Tensor, text: Tensor, [rest, step]: readonly Tensor[]) => {
+      expect([image.shape[0], text.shape[0]]).toEqual([8, 3])
+      return add(rest, step)
     },
   })
   const [plain, more] = [await train({ epochs: 1 }), await train({ epochs: 1, terms: [plus(2), plus(0.5)] })]
   expect(relativeError([losses(more.events).map((loss) => loss - 2.5), losses(plain.events)])).toBeLessThan(1e-6)
   expect(same(more.factors, plain.factors)).toBe(true)
   expect(calls).toEqual([0, 0, 1, 1, 2, 2].map((at) => [at, 8]))
-  const pulled = { settings: {}, prepare: async () => (image: Tensor) => sum(l2Normalize(image)) }
+  const pulled = { settings: {}, prepare: async () => [], loss: (image: Tensor) => sum(l2Normalize(image)) }
   expect(same((await train({ epochs: 1, terms: [pulled] })).factors, plain.factors)).toBe(false)
 })
 

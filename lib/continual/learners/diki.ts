@@ -24,6 +24,7 @@ import type {
 } from '../learner.js'
 import { type LearnerContext, promptsOf } from '../learner-options.js'
 import { savedJson } from '../saved-json.js'
+import { bytesOf } from '../snapshot.js'
 import { fitDensity, type TaskDensity } from '../task-density.js'
 import { TextBank } from '../text-bank.js'
 import { type DikiSettings, dikiTraining } from './diki-settings.js'
@@ -87,7 +88,14 @@ class DikiLearner implements Learner {
         promptsOf(task.train).map(({ prompts }) => prompts[0]),
       ),
       keepBest: this.options.keepBest ?? true,
+      beside: { held: this.held },
     }
+  }
+
+  /** Bytes of statistics, banks of earlier tasks (their stack holds them once more) and heads. */
+  private get held(): number {
+    const statistics = this.tasks.reduce((sum, { gaussian }) => sum + gaussian.bytes, 0)
+    return statistics + 2 * bytesOf(this.tasks.slice(0, this.learned).flatMap(({ bank }) => bank.parameters)) + this.texts.bytes
   }
 
   async end(): Promise<void> {

@@ -26,6 +26,7 @@ export type FullWeightsOptions = z.infer<z.ZodObject<typeof fullWeightsShape>>
 export interface TaskParts {
   readonly objective?: TaskTraining['objective']
   readonly options?: TaskTraining['options']
+  readonly beside?: TaskTraining['beside']
   /** after the last step */
   end?(): void
   /** frees what the task took, whether it ended or not */
@@ -74,6 +75,7 @@ export async function createFullWeightsLearner(clip: Clip, options: FullWeightsO
         objective: added.objective ?? objective,
         options: { ...training, ...added.options },
         keepBest: options.keepBest,
+        beside: added.beside,
       }
     },
     async end() {

@@ -49,7 +49,12 @@ export async function createLwfLearner(clip: Clip, options: LwfOptions = {}): Pr
       const start = new Snapshot(parameters)
       const answers = await encodeTexts(clip, asked ?? own, undefined, { ...encode, cache: undefined })
       const term = previousModel(clip, start, { texts: asked, answers }, options)
-      return { options: { terms: [term] }, end: remember, dispose: () => start.dispose() }
+      const beside = {
+        held: start.bytes + answers.byteLength,
+        texts: asked?.length,
+        taught: Math.min(options.batch ?? 64, task.train.length),
+      }
+      return { options: { terms: [term] }, beside, end: remember, dispose: () => start.dispose() }
     },
     memory: () => ({ seen }),
     remember: (json) => {

@@ -27,6 +27,7 @@ export async function createWiseFtLearner(clip: Clip, options: WiseFtOptions = {
     prepare: async (_, { parameters }) => {
       const start = new Snapshot(parameters)
       return {
+        beside: { held: start.bytes },
         end() {
           for (const [i, before] of [...start.tensors.values()].entries())
             scope(() => native.copy(interpolate(before, parameters[i], alpha, 'f32').id, parameters[i].id))

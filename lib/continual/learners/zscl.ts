@@ -17,7 +17,7 @@ import type { Learner } from '../learner.js'
 import type { LearnerContext } from '../learner-options.js'
 import { type ReferenceDraw, ReferenceSet, referenceSchema } from '../reference-set.js'
 import { RunningMean } from '../running-mean.js'
-import { Snapshot } from '../snapshot.js'
+import { bytesOf, Snapshot } from '../snapshot.js'
 import { createFullWeightsLearner, fullWeightsShape } from './full-weights.js'
 
 const { keepBest: _, ...shape } = fullWeightsShape // the mean over the run is what is kept
@@ -43,7 +43,7 @@ export type ZsclOptions = z.infer<typeof zsclSettings>
 export async function createZsclLearner(clip: Clip, options: ZsclOptions, context: LearnerContext): Promise<Learner> {
   const { reference: where, l2 = 1, averageEvery = 100, imageWeight = 1, textWeight = 1, ...rest } = options
   const held = imageWeight > 0 || textWeight > 0
-  const reference = held && !context.askOnly ? await ReferenceSet.open(clip, where) : undefined // before anything trains: the model is the teacher
+  const reference = held && !context.askOnly ? await openReference(clip, where, context) : undefined // before anything trains: the model is the teacher
   if (!context.askOnly) context.note?.(`zscl: ${reference?.data.length ?? 0} reference images`)
   return createFullWeightsLearner(clip, rest, {
     name: 'zscl',
@@ -57,8 +57,11 @@ export async function createZsclLearner(clip: Clip, options: ZsclOptions, contex
         ...(start ? { optimizer: { name: 'adamw', anchor: { tensors: start.tensors, pull: l2 } } } : {}),
         ...(mean ? { afterStep: (done) => mean.afterStep(done), extraState: mean.state } : {}),
       }
+      const images = reference && Math.min(options.referenceBatch ?? options.batch ?? 64, reference.data.length)
+      const held = (start?.bytes ?? 0) + bytesOf(mean?.state ?? []) + (reference?.bytes ?? 0)
       return {
         options: training,
+        beside: { held, images },
         end: () => mean?.putInPlace(),
         dispose() {
           start?.dispose()
@@ -68,6 +71,10 @@ export async function createZsclLearner(clip: Clip, options: ZsclOptions, contex
     },
     dispose: () => reference?.dispose(),
   })
+}
+
+function openReference(clip: Clip, where: ZsclOptions['reference'], { signal, onProgress }: LearnerContext): Promise<ReferenceSet> {
+  return ReferenceSet.open(clip, where, { signal, onProgress: (progress) => onProgress?.(`reference ${progress.what}`, progress) })
 }
 
 function pretrainedModel(clip: Clip, reference: ReferenceSet, draw: ReferenceDraw, options: ZsclOptions): StepTerm {
