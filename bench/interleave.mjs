@@ -18,6 +18,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const flagsOfInterest = /^(sse4_2|fma|f16c|avx|avx2|avx512\w*|avx_vnni|amx\w*|asimd|bf16|i8mm)$/
@@ -207,4 +208,4 @@ async function main() {
   }
 }
 
-process.exitCode = await main()
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = await main()
