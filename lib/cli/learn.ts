@@ -146,6 +146,7 @@ function tell(progress: Progress, event: RunLearnEvent): void {
   else if (event.type === 'start' && event.warning) progress.say(`warning: ${event.warning}`)
   else if (event.type === 'task') progress.say(describeTask(event))
   else if (event.type === 'evaluate') progress.show(event.set, event.done, event.total)
+  else if (event.type === 'prepare') progress.show(event.what, event.done, event.total)
   else if (event.type === 'step') progress.show(`task ${event.task + 1}`, event.step, event.steps, `loss ${event.loss.toFixed(3)}`)
 }
 

@@ -11,6 +11,7 @@ import { rm } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
+import type { BesideLoad } from '../train/estimate.js'
 import type { CheckpointEvent, EndEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
 import { measureRate } from '../train/plan.js'
@@ -71,6 +72,9 @@ const VERSION: string = JSON.parse(readFileSync(join(__dirname, '../../package.j
 /** Decoded images of the test sets that are kept from stage to stage. */
 const DECODED_BYTES = 1e9
 
+/** And in the trainer, of the task's; see data/batches.ts. */
+const TRAINER_DECODED_BYTES = 256e6
+
 /**
  * Learns the tasks that the run in `out` has not learned yet, and writes `learn.json`. Stopping to iterate stops the run.
  * @throws E_OPTION for a stream that does not fit, E_BASE, E_RUN for a folder that holds another run, what training throws
@@ -97,6 +101,7 @@ class LearnRun {
   /** of this machine; measured once */
   private rate: number | undefined
   private readonly evaluation: StageOptions
+  private readonly decoded: DecodedImages
 
   constructor(
     private readonly clip: Clip,
@@ -104,8 +109,8 @@ class LearnRun {
     private readonly base: string,
   ) {
     const { stream, signal, evaluationBatch: batch, skipBroken, exif, onSkip, onProgress } = options
-    const decoded = new DecodedImages(DECODED_BYTES / (2 * stream.tasks.length + stream.watch.length))
-    this.evaluation = { signal, batch, skipBroken, exif, onSkip, onProgress, decoded }
+    this.decoded = new DecodedImages(DECODED_BYTES / (2 * stream.tasks.length + stream.watch.length))
+    this.evaluation = { signal, batch, skipBroken, exif, onSkip, onProgress, decoded: this.decoded }
   }
 
   async *go(): AsyncGenerator<LearnEvent, LearnReport, undefined> {
@@ -152,7 +157,7 @@ class LearnRun {
     }
     const trainer = this.trainerOf(task, training)
     try {
-      const { bytes, flops } = planTask(this.clip, trainer.options, this.options.memoryBudget)
+      const { bytes, flops } = planTask(this.clip, trainer.options, this.besideOf(task, training), this.options.memoryBudget)
       this.rate ??= await measureRate(this.clip.dtype)
       const estimate = { bytes, seconds: secondsOf(flops, this.rate) }
       yield { type: 'task', task: t, name: task.name, images: trainer.options.data.length, classes, steps: trainer.steps, ...estimate }
@@ -192,6 +197,18 @@ class LearnRun {
       batch: Math.min(rest.batch, data.length),
       ...(checkpointEvery === false ? {} : { out: this.folderOf(index), checkpointEvery }),
     })
+  }
+
+  /** What the method takes, and the decoded images that are kept: of all sets so far, and in the trainer those of the task. */
+  private besideOf({ train }: LearnTask, { beside }: TaskTraining): BesideLoad {
+    const { tasks, watch } = this.options.stream
+    const sets = [...tasks.flatMap((task) => [task.train, task.validation, task.test]), ...watch.map(({ data }) => data)]
+    const seen = sets.flatMap((set) =>
+      set && this.decoded.of(set).bytes > 0 ? { bytes: this.decoded.of(set).bytes, images: set.length } : [],
+    )
+    const total = (what: 'bytes' | 'images') => seen.reduce((sum, set) => sum + set[what], 0)
+    const own = Math.min(TRAINER_DECODED_BYTES, seen.length === 0 ? 0 : (train.length * total('bytes')) / total('images'))
+    return { ...beside, held: (beside?.held ?? 0) + total('bytes') + own }
   }
 
   /** Where the trainer's checkpoints of a task are until it is learned. */

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Dataset } from '../data/dataset.js'
 import { classPrompts } from '../data/prompts.js'
-import { DEFAULT_TEMPLATES } from '../train/features.js'
+import { DEFAULT_TEMPLATES, type EncodeProgress } from '../train/features.js'
 import type { ClassPrompts, TaskTraining } from './learner.js'
 
 /** What the loop tells a method besides its settings. */
@@ -11,6 +11,9 @@ export interface LearnerContext {
   readonly seed: number
   /** told of decisions that a person may want to know the reason of */
   readonly note?: (text: string) => void
+  /** told while something is encoded before the first task, such as what a teacher is asked about */
+  readonly onProgress?: (what: string, progress: EncodeProgress) => void
+  readonly signal?: AbortSignal
   /** it will be asked and never learn: what only training needs is not opened */
   readonly askOnly?: boolean
 }

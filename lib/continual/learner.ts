@@ -6,6 +6,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { Method } from '../injection/injection.js'
 import type { Objective } from '../objectives/objective.js'
 import type { Parameter, Tensor } from '../tensor.js'
+import type { BesideLoad } from '../train/estimate.js'
 import type { EncodeOptions, ImageFeatures } from '../train/features.js'
 import type { TrainerOptions } from '../train/train.js'
 
@@ -37,6 +38,8 @@ export interface TaskTraining {
   readonly options: Partial<TrainerOptions>
   /** validation accuracy after each epoch decides which epoch is kept (DIKI's recipe); default: the last */
   readonly keepBest?: boolean
+  /** what it takes from `begin` to `end` that the trainer knows nothing of; for the estimate of memory and time */
+  readonly beside?: BesideLoad
 }
 
 /** Which task's parameters an image was given, and how much of them. */

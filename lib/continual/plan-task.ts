@@ -1,22 +1,23 @@
-// What a task will take, told before it starts. Teachers, snapshots and statistics of a method are not counted.
+// What a task will take, told before it starts: training, and what its method holds beside it (teachers, snapshots, statistics).
 import type { Clip } from '../models/clip.js'
-import { native } from '../native.js'
-import { availableMemory, requireMemory, type TrainingShape } from '../train/estimate.js'
+import { availableMemory, type BesideLoad, requireMemory, type TrainingEstimate, type TrainingShape } from '../train/estimate.js'
 import { STEP_EFFICIENCY } from '../train/plan.js'
 import type { TrainerOptions } from '../train/train.js'
 
 export interface TaskEstimate {
   /** the process's largest use of memory */
   readonly bytes: number
+  readonly memory: TrainingEstimate['memory']
   /** floating-point operations of all steps */
   readonly flops: number
 }
 
 /**
+ * @param beside what the method and the loop take that the trainer knows nothing of
  * @param memoryBudget bytes; default what is free
  * @throws E_MEMORY when the task cannot fit, with what would
  */
-export function planTask(clip: Clip, options: TrainerOptions, memoryBudget?: number): TaskEstimate {
+export function planTask(clip: Clip, options: TrainerOptions, beside: BesideLoad = {}, memoryBudget?: number): TaskEstimate {
   const { method, data, epochs, batch, accumulate, classTexts, ema } = options
   const parameters = method.parameters.reduce((sum, { count }) => sum + count, 0)
   const texts = classTexts ?? data.templates.flatMap((template) => data.classNames.map((name) => template.replace('{}', () => name)))
@@ -32,11 +33,11 @@ export function planTask(clip: Clip, options: TrainerOptions, memoryBudget?: num
     textTokens: Math.max(...clip.tokenize(texts.length > 0 ? texts : data.classNames).map((ids) => ids.length)),
     classTexts: classTexts?.length,
     ema: ema !== false,
+    beside,
   }
-  const loaded = native.memory().reserved // the model is there already and is part of the estimate
-  const limit = memoryBudget ?? availableMemory() + loaded
+  const limit = memoryBudget ?? availableMemory() + process.memoryUsage().rss // what the process has already is part of the estimate
   const { memory, flopsPerStep } = requireMemory(shape, limit, memoryBudget === undefined ? 'available memory' : 'memory budget')
-  return { bytes: memory.total, flops: epochs * Math.floor(data.length / batch) * flopsPerStep }
+  return { bytes: memory.total, memory, flops: epochs * Math.floor(data.length / batch) * flopsPerStep }
 }
 
 /** Seconds of that many operations, at the rate of this machine. @param rate of a plain product, operations a second */

@@ -62,6 +62,8 @@ export type RunLearnEvent =
     }
   | { readonly type: 'note'; readonly text: string }
   | { readonly type: 'evaluate'; readonly set: string; readonly done: number; readonly total: number }
+  /** of what a method encodes before its first task: `what` says which images or texts */
+  | { readonly type: 'prepare'; readonly what: string; readonly done: number; readonly total: number }
   | { readonly type: 'chosen'; readonly label: string; readonly choice: Choice }
   | LearnEvent
 
@@ -140,7 +142,16 @@ export async function runWith(
   { onEvent, ...rest }: RunSettings,
   { method, settings, ...run }: { stream: TaskStream; label: string; method: string; settings: MethodSettings; seed: number; out: string },
 ): Promise<LearnReport | undefined> {
-  const learner = await createLearner(clip, method, settings, { seed: run.seed, note: (text) => onEvent?.({ type: 'note', text }) })
+  const learner = await createLearner(clip, method, settings, {
+    seed: run.seed,
+    signal: rest.signal,
+    note: (text) => onEvent?.({ type: 'note', text }),
+    onProgress: (what, { done, total }) => onEvent?.({ type: 'prepare', what, done, total }),
+  }).catch((error) => {
+    if (!rest.signal?.aborted || error !== rest.signal.reason) throw error
+    return undefined
+  })
+  if (!learner) return undefined
   try {
     const onProgress = ({ set, done, total }: { set: string; done: number; total: number }) =>
       onEvent?.({ type: 'evaluate', set, done, total })

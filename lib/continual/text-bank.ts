@@ -32,7 +32,7 @@ export class TextBank {
   readonly cells: number
   private readonly budget: number
   private readonly heads = new Map<string, Float32Array>()
-  private bytes = 0
+  #bytes = 0
 
   /**
    * @param view a task's parameters at a weight, for the text tower
@@ -127,10 +127,15 @@ export class TextBank {
     return 1.07 * Math.exp(await this.clip.logitScale.item()) * Math.sqrt(largest)
   }
 
+  /** Of the heads that are kept. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Forgets every head: the banks behind them are others now. */
   clear(): void {
     this.heads.clear()
-    this.bytes = 0
+    this.#bytes = 0
   }
 
   /** The four grid points around a cell. */
@@ -182,11 +187,11 @@ export class TextBank {
 
   private keep(key: string, head: Float32Array): void {
     this.heads.set(key, head)
-    this.bytes += head.byteLength
+    this.#bytes += head.byteLength
     for (const [oldest, values] of this.heads) {
-      if (this.bytes <= this.budget || oldest === key) break
+      if (this.#bytes <= this.budget || oldest === key) break
       this.heads.delete(oldest)
-      this.bytes -= values.byteLength
+      this.#bytes -= values.byteLength
     }
   }
 }

@@ -39,6 +39,19 @@ export interface TrainingShape {
   activationCheckpointing?: boolean
   /** Batches of pixels decoded ahead. Default 2. */
   prefetch?: number
+  /** What a method adds to training. */
+  beside?: BesideLoad
+}
+
+/** What a continual method takes beside the batch and the parameters that train. */
+export interface BesideLoad {
+  /** Bytes that are there all the time: copies of weights, statistics, features of a teacher, decoded images. */
+  readonly held?: number
+  /** Images and texts that go forward and backward with each batch: references, texts of earlier classes. */
+  readonly images?: number
+  readonly texts?: number
+  /** Images that a teacher is asked about in each step, forward alone. */
+  readonly taught?: number
 }
 
 /** What the low-rank deltas of each tower add. */
@@ -55,6 +68,8 @@ export interface TrainingEstimate {
     readonly optimizer: number
     readonly activations: number
     readonly data: number
+    /** Of a method: copies of weights, statistics, what a teacher said. */
+    readonly held: number
     readonly base: number
     readonly total: number
   }
@@ -72,7 +87,9 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   if (!Number.isInteger(micro) || micro < 1) {
     throw new CambiumError('E_OPTION', `accumulate: expected a divisor of the batch ${batch}, got ${accumulate}`)
   }
-  const towers = towersOf(shape, micro)
+  const { held = 0, images = 0, texts = 0, taught = 0 } = shape.beside ?? {}
+  const towers = towersOf(shape, micro, shape.classTexts ?? Math.min(shape.texts ?? micro, micro))
+  const more = towersOf(shape, images, texts)
   const embeddings = outside(config)
   const inLayers = sum(towers.map(({ tower }) => tower.numHiddenLayers * layerParameters(tower)))
   const parameters = inLayers + embeddings
@@ -81,16 +98,20 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     weights: weightBytes(shape, inLayers, embeddings),
     optimizer: optimizerBytes(shape, trainable),
     activations:
-      gradientsBeside(shape, trainable, sum(towers.map((t) => activationBytes(shape, t)))) +
-      4 * batch ** 2 +
+      gradientsBeside(shape, trainable, sum([...towers, ...more].map((t) => activationBytes(shape, t)))) +
+      4 * batch * Math.min(batch, Math.max(64, 2 ** 20 / batch)) + // a strip of the contrastive loss
       8 * 4 * batch * config.projectionDim,
     data:
-      ((shape.prefetch ?? 2) + 1) * micro * 3 * config.vision.imageSize ** 2 * 4 +
+      ((shape.prefetch ?? 2) + 1) * (micro + images) * 3 * config.vision.imageSize ** 2 * 4 +
       (accumulate > 1 ? batch * 3 * config.vision.imageSize ** 2 * 4 : 0),
+    held,
     base: BASE_BYTES,
   }
   const flopsPerStep =
-    accumulate * sum(towers.map((t) => towerFlops(shape, t, accumulate > 1))) + 3 * 2 * batch ** 2 * config.projectionDim * 2
+    accumulate * sum(towers.map((t) => towerFlops(shape, t, accumulate > 1))) +
+    sum(more.map((t) => towerFlops(shape, t, false))) +
+    sum(towersOf(shape, taught, 0).map((t) => t.samples * forwardFlops(shape, t))) +
+    3 * 2 * batch ** 2 * config.projectionDim * 2
   return { parameters, trainable, memory: { ...parts, total: sum(Object.values(parts)) }, flopsPerStep }
 }
 
@@ -104,21 +125,21 @@ interface TowerLoad {
   readonly embedProduct: number
 }
 
-function towersOf({ config, textTokens, texts, classTexts }: TrainingShape, micro: number): TowerLoad[] {
+function towersOf({ config, textTokens }: TrainingShape, images: number, texts: number): TowerLoad[] {
   const { vision, text } = config
   return [
     {
       name: 'vision',
       tower: vision,
       tokens: visionTokens(vision),
-      samples: micro,
+      samples: images,
       embedProduct: 3 * vision.patchSize ** 2 * vision.hiddenSize,
     },
     {
       name: 'text',
       tower: text,
       tokens: Math.min(textTokens ?? text.maxPositionEmbeddings, text.maxPositionEmbeddings),
-      samples: classTexts ?? Math.min(texts ?? micro, micro),
+      samples: texts,
       embedProduct: 0,
     },
   ]
@@ -185,15 +206,26 @@ function activationBytes(shape: TrainingShape, load: TowerLoad): number {
  * is 2.5 times its forward (scores are computed again). Contrastive accumulation runs each forward once more.
  */
 function towerFlops(shape: TrainingShape, load: TowerLoad, twice: boolean): number {
-  const { tower, tokens, samples, embedProduct } = load
-  const { hiddenSize: width, numHiddenLayers: layers } = tower
-  const linear = layers * 2 * linearParameters(tower)
-  const attention = layers * 4 * tokens * width
-  const adapters = shape.method === 'full' ? 0 : (1 - (shape.drop ?? 0)) * 2 * adapterParameters(shape, load)
+  const { tokens, samples, embedProduct } = load
+  const { linear, attention, adapters } = operations(shape, load)
   const forward = linear + attention + adapters
   const backward = linear * (shape.method === 'full' ? 2 : 1) + 2.5 * attention + 2 * adapters
   const embed = 2 * embedProduct * (shape.method === 'full' ? 2 : 1)
   return samples * (tokens * (forward * (twice ? 2 : 1) + backward) + (tokens - 1) * embed)
+}
+
+/** Forward of one sample. */
+function forwardFlops(shape: TrainingShape, load: TowerLoad): number {
+  const { linear, attention, adapters } = operations(shape, load)
+  return load.tokens * (linear + attention + adapters) + (load.tokens - 1) * 2 * load.embedProduct
+}
+
+/** Forward, of one token. */
+function operations(shape: TrainingShape, load: TowerLoad) {
+  const { tower, tokens } = load
+  const { hiddenSize: width, numHiddenLayers: layers } = tower
+  const adapters = shape.method === 'full' ? 0 : (1 - (shape.drop ?? 0)) * 2 * adapterParameters(shape, load)
+  return { linear: layers * 2 * linearParameters(tower), attention: layers * 4 * tokens * width, adapters }
 }
 
 /** Bytes this process may still take: free memory, and what is left of a container's limit. */
@@ -214,7 +246,7 @@ export function requireMemory(shape: TrainingShape, limit: number, name = 'avail
   const fits = divisorsAbove(shape.batch, shape.accumulate ?? 1).find(
     (k) => estimateTraining({ ...shape, accumulate: k }).memory.total <= limit,
   )
-  const list = Object.entries(parts).map(([part, bytes]) => `${part} ${formatBytes(bytes)}`)
+  const list = Object.entries(parts).flatMap(([part, bytes]) => (bytes === 0 ? [] : `${part} ${formatBytes(bytes)}`))
   const advice = fits === undefined ? 'a smaller model or image size is needed' : `accumulate ${fits} would fit and give the same result`
   throw new CambiumError(
     'E_MEMORY',

@@ -82,6 +82,24 @@ test('a method that selects tells the task and the weight; it has no plain weigh
   expect(native.memory().tensors).toBe(tensors)
 })
 
+test('what references are encoded is told while it is; stopping there stops the run', async () => {
+  const settings = { ...training, reference: { images: at('watched'), templates: ['a {}.', 'the {}.'] } }
+  const methods = [{ label: 'zscl', method: 'zscl', settings }]
+  const told: string[] = []
+  const stop = new AbortController()
+  const onEvent = (event: RunLearnEvent) => {
+    if (event.type !== 'prepare') return
+    told.push(`${event.what} ${event.done}/${event.total}`)
+    if (event.what === 'reference images') stop.abort()
+  }
+  const options = { model: at('clip'), out: at('zscl'), stream, methods, dtype: 'f32', onEvent } as const
+  expect(await runLearn({ ...options, signal: stop.signal })).toBeUndefined()
+  expect(told).toEqual(['reference images 6/6'])
+  const [report] = (await runLearn(options)) ?? []
+  expect(told.slice(1)).toEqual(['reference images 6/6', 'reference texts 4/4'])
+  expect(report.stages).toHaveLength(4)
+})
+
 test('another model, or a folder without a run, is refused', async () => {
   await expect(openLearned(at('diki'), { model: at('sequential', 'model') })).rejects.toMatchObject({ code: 'E_BASE' })
   await expect(openLearned(at('clip'))).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
