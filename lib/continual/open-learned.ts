@@ -72,7 +72,7 @@ export async function openLearned(
 async function whyNoRun(folder: string): Promise<string> {
   const below = await runFolders(folder)
   if (below.length === 0) return `${folder}: expected a run of learn, got none`
-  return `${folder}: expected one run of learn, got a folder of ${below.length}: give one of them, such as ${below[0]}`
+  return `${folder}: expected one run of learn, got a folder with ${below.length} of them: give one, such as ${below[0]}`
 }
 
 function opened(folder: string, clip: Clip, learner: Learner, saved: LearnState): Learned {
