@@ -123,11 +123,13 @@ export class Clip {
       throw new CambiumError('E_SHAPE', `pixels: expected [B, 3, ${imageSize}, ${imageSize}], got [${pixels.shape.join(', ')}]`)
     return this.over(injection, () => {
       const get = (name: string) => this.weight(`vision_model.${name}`)
-      const patches = linear(patchify(pixels, patchSize, this.dtype), get('embeddings.patch_embedding.weight'), { dtype: 'f32' })
-      const embedded = classTokens(patches, get('embeddings.class_embedding'), get('embeddings.position_embedding.weight'), batch)
-      const tokens = embedded.shape[0] / batch
+      const tokens = (imageSize / patchSize) ** 2 + 1
       const rows = equalRows(batch, tokens, first)
-      const start = norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
+      const start = scope(() => {
+        const patches = linear(patchify(pixels, patchSize, this.dtype), get('embeddings.patch_embedding.weight'), { dtype: 'f32' })
+        const embedded = classTokens(patches, get('embeddings.class_embedding'), get('embeddings.position_embedding.weight'), batch)
+        return norm(embedded, this.normOf('vision_model.pre_layrnorm'), eps, 'f32')
+      })
       const index = i32(Int32Array.from({ length: batch }, (_, b) => b * tokens))
       const pooled = this.run('vision', start, rows, pooledRows(index, i32(new Int32Array(batch)), rows.keys), injection)
       return linear(norm(pooled, this.normOf('vision_model.post_layernorm'), eps, 'f32'), this.weight('visual_projection.weight'), {

@@ -19,14 +19,19 @@ export interface Tower {
   readonly again?: (block: () => Tensor) => Tensor
 }
 
-/** x [M, D] f32 -> the pooled rows after the last block, [B, D] f32. */
+/**
+ * x [M, D] f32 -> the pooled rows after the last block, [B, D] f32. The residual stream is freed as soon as the next block has
+ * read it, x too: backward keeps what it needs, which the stream is no part of.
+ */
 export function runTower(x: Tensor, { blocks, options, rows, pooled, lastBlock, layer, again }: Tower): Tensor {
   const short = lastBlock === 'pooled' ? blocks.length - 1 : -1
   let out = x
   blocks.forEach((weights, i) => {
     const block = { weights, options, rows, pooled: i === short ? pooled : undefined }
     const added = () => layer(i)
-    out = again ? checkpointed(out, block, added, again) : transformerBlock(out, block, added())
+    const read = out
+    out = again ? checkpointed(read, block, added, again) : transformerBlock(read, block, added())
+    if (out.id !== read.id) read.dispose()
   })
   return short >= 0 ? out : gatherRows(out, pooled.index)
 }

@@ -78,21 +78,30 @@ export interface Block {
 
 /** x [M, D] f32 -> [M, D] f32, or with `pooled` [B, D]. */
 export function transformerBlock(x: Tensor, block: Block, injection?: LayerInjection): Tensor {
+  return scope(() => feedForward(attentionLayer(x, block, injection), block, injection))
+}
+
+function attentionLayer(x: Tensor, block: Block, injection?: LayerInjection): Tensor {
   const { weights, options, pooled } = block
-  const { eps, activation, dtype } = options
-  const width = x.shape[1]
   const rows = pooled?.rows ?? block.rows
-  const attended = scope(() => {
+  return scope(() => {
     const kept = pooled ? gatherRows(x, pooled.index) : x
     const z = attend(x, kept, block, injection)
-    const delta = deltaOptions(['out'], width, z, rows, injection)
-    return close(z, weights.out, kept, rows, dtype, { serial: injection?.afterAttention, delta })
+    const delta = deltaOptions(['out'], x.shape[1], z, rows, injection)
+    return close(z, weights.out, kept, rows, options.dtype, { serial: injection?.afterAttention, delta })
   })
+}
+
+function feedForward(x: Tensor, block: Block, injection?: LayerInjection): Tensor {
+  const { weights, options, pooled } = block
+  const { eps, activation, dtype } = options
+  const rows = pooled?.rows ?? block.rows
+  const width = x.shape[1]
   return scope(() => {
-    const normed = norm(attended, weights.norm2, eps, dtype)
+    const normed = norm(x, weights.norm2, eps, dtype)
     const added = deltaOptions(['fc1'], width, normed, rows, injection)
     const inner = linearLayer(normed, weights.fc1, dtype, { activation, ...added })
     const delta = deltaOptions(['fc2'], width, inner, rows, injection)
-    return close(inner, weights.fc2, attended, rows, dtype, { serial: injection?.afterFeedForward, delta })
+    return close(inner, weights.fc2, x, rows, dtype, { serial: injection?.afterFeedForward, delta })
   })
 }
