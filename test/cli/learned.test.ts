@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { runLearn } from '../../lib/continual/run-learn.js'
 import { TASKS, writeStream } from '../continual/stream.js'
 import { temporaryFolder } from '../temporary-folder.js'
-import { cambium, type Outcome, program } from './command.js'
+import { type Outcome, program } from './command.js'
 
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
@@ -28,7 +28,7 @@ beforeAll(async () => {
 const run = (method: string) => ['--learned', at('runs', method, 'seed-0')]
 
 test('classify: classes of all tasks, what was chosen, a broken image in its place', async () => {
-  const outcome = await cambium(['classify', ...run('diki'), '--top', '2', at('grey', 'test')])
+  const outcome = await program(['classify', ...run('diki'), '--top', '2', at('grey', 'test')])
   expect(outcome).toMatchObject({ code: 0, err: '1 of 10 inputs could not be read\n' })
   const lines = linesOf(outcome)
   const names = TASKS.flatMap(({ classes }) => classes)
@@ -45,7 +45,7 @@ test('classify: classes of all tasks, what was chosen, a broken image in its pla
 })
 
 test('classify: classes of one task, or own ones; the summary tells the run', async () => {
-  const outcome = await cambium(['classify', ...run('diki'), '--task', 'cold', '--json', at('grey', 'test', 'black')])
+  const outcome = await program(['classify', ...run('diki'), '--task', 'cold', '--json', at('grey', 'test', 'black')])
   const { results, ...about } = JSON.parse(outcome.out)
   expect(about).toMatchObject({
     learned: at('runs/diki/seed-0'),
@@ -55,7 +55,7 @@ test('classify: classes of one task, or own ones; the summary tells the run', as
     inputs: 3,
   })
   for (const { top } of results) expect(top.map(({ label }: { label: string }) => label).sort()).toEqual(['blue', 'green'])
-  const own = linesOf(await cambium(['classify', ...run('sequential'), '--labels', at('labels.json'), at('grey', 'test', 'black')]))
+  const own = linesOf(await program(['classify', ...run('sequential'), '--labels', at('labels.json'), at('grey', 'test', 'black')]))
   for (const line of own) {
     expect(Object.keys(line)).toEqual(['image', 'label', 'top'])
     expect(line.top.map(({ label }: { label: string }) => label).sort()).toEqual(['a bird', 'a fish'])
@@ -63,25 +63,25 @@ test('classify: classes of one task, or own ones; the summary tells the run', as
 })
 
 test('embed: features with what was chosen; texts where the weights are what was learned', async () => {
-  const images = linesOf(await cambium(['embed', ...run('diki'), at('grey', 'test', 'black')]))
+  const images = linesOf(await program(['embed', ...run('diki'), at('grey', 'test', 'black')]))
   for (const line of images) {
     expect(Object.keys(line)).toEqual(['image', 'task', 'weight', 'embedding'])
     expect(Math.hypot(...line.embedding)).toBeCloseTo(1, 5)
   }
-  const texts = await cambium(['embed', ...run('diki'), '--text', 'a cat'])
+  const texts = await program(['embed', ...run('diki'), '--text', 'a cat'])
   expect(texts.code).toBe(1)
   expect(linesOf(texts)[0]).toMatchObject({ text: 'a cat', error: { code: 'E_DATA', message: expect.stringMatching(/follows the image/) } })
-  const [text] = linesOf(await cambium(['embed', ...run('sequential'), '--text', 'a cat']))
+  const [text] = linesOf(await program(['embed', ...run('sequential'), '--text', 'a cat']))
   expect(Math.hypot(...text.embedding)).toBeCloseTo(1, 5)
 })
 
 test('what is no run, and flags that do not go together', async () => {
   const photo = at('grey', 'test', 'black', '0.png')
-  const missing = await cambium(['classify', '--learned', at('clip'), photo])
+  const missing = await program(['classify', '--learned', at('clip'), photo])
   expect(missing).toMatchObject({ code: 1, err: expect.stringMatching(/clip: expected a run of learn, got none \(E_NOT_FOUND\)/) })
-  const several = await cambium(['classify', '--learned', at('runs'), photo])
+  const several = await program(['classify', '--learned', at('runs'), photo])
   expect(several.err).toMatch(/expected one run of learn, got a folder with 2 of them: give one, such as .*runs.diki.seed-0 \(E_NOT_FOUND\)/)
-  const unknown = await cambium(['classify', ...run('diki'), '--task', 'hot', photo])
+  const unknown = await program(['classify', ...run('diki'), '--task', 'hot', photo])
   expect(unknown).toMatchObject({ code: 2, err: expect.stringMatching(/task: expected one of warm, cold, grey, got hot/) })
   const refused: [string[], RegExp][] = [
     [['classify', ...run('diki'), '--task', 'cold', '--labels', 'a,b', photo], /--task: expected it without --labels, got both/],
