@@ -6,19 +6,10 @@
 import process from 'node:process'
 import { CambiumError, isCambiumError } from './errors.js'
 import { native } from './native.js'
-import { scope, step, Tensor } from './tensor.js'
+import { scope, step, synchronize, Tensor } from './tensor.js'
 
 /** Graphs that are kept, for as many shapes of the inputs; the one unused for longest goes. */
-const MOST_GRAPHS = 4
-
-/** A captured step of one set of shapes. */
-interface Graph {
-  /** where the step reads its inputs */
-  readonly inputs: readonly Tensor[]
-  /** of the bytes that it took from the host while it was first run: they must not change */
-  readonly written: bigint
-  capture?: number
-}
+const MOST_GRAPHS = 8
 
 export interface CapturedStep<S = void> {
   /**
@@ -44,105 +35,151 @@ export interface CaptureOptions {
  * must depend on nothing else that changes but `shape`. Parameters' gradients must be used up inside (by an optimizer).
  */
 export function capture<S = void>(fn: Step<S>, { otherwise }: CaptureOptions = {}): CapturedStep<S> {
-  const graphs = new Map<string, Graph>()
+  const graphs = new Graphs(fn)
   let plain = native.backendInfo().device === 'cpu' || process.env.CAMBIUM_GRAPH === '0'
-  let recorded = 0
-  const dispose = () => {
-    for (const graph of graphs.values()) free(graph)
-    graphs.clear()
-  }
-  const captured = (inputs: readonly Tensor[], shape: S) =>
-    step(() => {
-      const key = `${JSON.stringify(shape)} ${inputs.map((t) => `${t.dtype}[${t.shape}]`).join(' ')}`
-      const graph = graphs.get(key)
-      graphs.delete(key)
-      // The first step of some shapes is run as it is: it brings scratch, algorithms and kernels into place.
-      const first = !graph
-      const kept = graph ?? prepare(inputs)
-      const queue = (own: readonly Tensor[]) => fn(own, shape)
-      try {
-        fill(kept, inputs)
-        if (!first && kept.capture === undefined) {
-          kept.capture = record(queue, kept)
-          recorded++
-        }
-        const result = first ? rehearse(queue, kept) : native.replay(kept.capture as number).map((id) => new Tensor(id))
-        graphs.set(key, first ? { ...kept, written: native.takeWritten() } : kept)
-        while (graphs.size > MOST_GRAPHS) graphs.delete(freeOldest(graphs))
-        return result
-      } catch (error) {
-        free(kept)
-        throw error
-      }
-    })
   return {
     get graphs() {
-      return recorded
+      return graphs.recorded
     },
     async run(inputs, shape) {
-      if (!plain) {
-        try {
-          return await captured(inputs, shape)
-        } catch (error) {
-          if (!otherwise || !isCambiumError(error) || error.code !== 'E_CAPTURE') throw error
-          dispose()
-          plain = true
-          otherwise(error.message)
-        }
+      if (plain) return step(() => [...fn(inputs, shape)])
+      try {
+        return await step(() => graphs.run(inputs, shape))
+      } catch (error) {
+        if (!isCambiumError(error) || error.code !== 'E_CAPTURE') throw error
+        await synchronize() // a kernel that failed is the reason, and no step runs after it
+        if (!otherwise) throw error
+        graphs.dispose()
+        plain = true
+        otherwise(error.message)
+        return step(() => [...fn(inputs, shape)])
       }
-      return step(() => [...fn(inputs, shape)])
     },
-    dispose,
+    dispose: () => graphs.dispose(),
   }
 }
 
-/** Inputs that live as long as the graph. */
-function prepare(inputs: readonly Tensor[]): Graph {
-  return { inputs: inputs.map((t) => new Tensor(native.create(t.dtype, t.shape, null, true))), written: 0n }
+/** A step for inputs of some shapes, which has run once. */
+interface Graph {
+  /** where it reads its inputs */
+  readonly inputs: readonly Tensor[]
+  /** where it leaves its results */
+  readonly results: readonly Tensor[]
+  /** of the bytes that it took from the host: they must not change */
+  readonly written: bigint
+  /** its number, once it was recorded */
+  graph?: number
 }
 
-function fill(graph: Graph, inputs: readonly Tensor[]): void {
-  graph.inputs.forEach((to, i) => {
-    native.copy(inputs[i].id, to.id)
+class Graphs<S> {
+  recorded = 0
+  private place: number | undefined
+  /** the one used last stands last */
+  private readonly graphs = new Map<string, Graph>()
+  /** by place and shape: those of one shape are shared, because one graph runs at a time */
+  private readonly inputs = new Map<string, Tensor>()
+
+  constructor(private readonly fn: Step<S>) {}
+
+  /**
+   * Queues one step, inside of `step`. The first of some shapes is run as it is: it brings scratch, algorithms and kernels into place.
+   * @throws E_CAPTURE, and the step was not queued
+   */
+  run(from: readonly Tensor[], shape: S): Tensor[] {
+    this.place ??= native.openCapture()
+    const key = JSON.stringify([shape, from.map((t) => [t.dtype, t.shape])])
+    const known = this.graphs.get(key)
+    const inputs = known?.inputs ?? from.map((t, i) => this.input(t, i))
+    inputs.forEach((to, i) => {
+      native.copy(from[i].id, to.id)
+    })
+    const queue = () => scope(() => this.fn(inputs, shape))
+    const graph = known ?? this.rehearse(this.place, inputs, queue)
+    this.graphs.delete(key)
+    this.graphs.set(key, graph)
+    if (!known) this.forgetOldest()
+    else this.replay(this.place, graph, queue)
+    return graph.results.map(copyOf)
+  }
+
+  dispose(): void {
+    if (this.place === undefined) return
+    native.closeCapture(this.place)
+    this.place = undefined
+    for (const { results } of this.graphs.values()) for (const tensor of results) tensor.dispose()
+    for (const tensor of this.inputs.values()) tensor.dispose()
+    this.graphs.clear()
+    this.inputs.clear()
+  }
+
+  private input({ dtype, shape }: Tensor, place: number): Tensor {
+    const key = `${place} ${dtype}[${shape}]`
+    const kept = this.inputs.get(key) ?? new Tensor(native.create(dtype, shape, null, true))
+    this.inputs.set(key, kept)
+    return kept
+  }
+
+  private rehearse(place: number, inputs: readonly Tensor[], queue: () => readonly Tensor[]): Graph {
+    native.enterCapture(place, false)
+    try {
+      const born = queue()
+      native.clearTape()
+      const { written } = native.leaveCapture(place)
+      const results = born.map(({ dtype, shape }) => new Tensor(native.create(dtype, shape, null, true)))
+      copy(born, results)
+      for (const tensor of born) tensor.dispose()
+      return { inputs, results, written }
+    } finally {
+      native.giveUpCapture(place)
+    }
+  }
+
+  private replay(place: number, kept: Graph, queue: () => readonly Tensor[]): void {
+    kept.graph ??= this.record(place, kept, () => copy(queue(), kept.results))
+    native.replay(place, kept.graph)
+  }
+
+  private record(place: number, { written }: Graph, queue: () => void): number {
+    native.enterCapture(place, true)
+    try {
+      scope(queue)
+      native.clearTape()
+      const left = native.leaveCapture(place)
+      this.recorded++
+      if (left.written === written) return left.graph
+      native.forgetGraph(place, left.graph)
+      throw new CambiumError(
+        'E_CAPTURE',
+        'capture: expected a step whose host values are inputs, got one that wrote other values the second time',
+      )
+    } finally {
+      native.giveUpCapture(place)
+    }
+  }
+
+  private forgetOldest(): void {
+    const [[key, { graph, results }]] = this.graphs
+    if (this.graphs.size <= MOST_GRAPHS) return
+    if (graph !== undefined && this.place !== undefined) native.forgetGraph(this.place, graph)
+    for (const tensor of results) tensor.dispose()
+    this.graphs.delete(key)
+    const used = new Set([...this.graphs.values()].flatMap(({ inputs }) => inputs))
+    for (const [name, tensor] of this.inputs) {
+      if (used.has(tensor)) continue
+      tensor.dispose()
+      this.inputs.delete(name)
+    }
+  }
+}
+
+function copy(from: readonly Tensor[], to: readonly Tensor[]): void {
+  from.forEach((tensor, i) => {
+    native.copy(tensor.id, to[i].id)
   })
 }
 
-type Queue = (inputs: readonly Tensor[]) => readonly Tensor[]
-
-function rehearse(queue: Queue, { inputs }: Graph): Tensor[] {
-  native.takeWritten()
-  return [...queue(inputs)]
-}
-
-function record(queue: Queue, graph: Graph): number {
-  native.takeWritten()
-  const capture = native.beginCapture()
-  try {
-    const outputs = scope(() => [...queue(graph.inputs)])
-    native.clearTape()
-    native.endCapture(
-      capture,
-      outputs.map((t) => t.id),
-    )
-    if (native.takeWritten() === graph.written) return capture
-    throw new CambiumError(
-      'E_CAPTURE',
-      'capture: expected a step whose host values are inputs, got one that wrote other values the second time',
-    )
-  } catch (error) {
-    native.dropGradients()
-    native.freeCapture(capture)
-    throw error
-  }
-}
-
-function free({ inputs, capture }: Graph): void {
-  for (const tensor of inputs) tensor.dispose()
-  if (capture !== undefined) native.freeCapture(capture)
-}
-
-function freeOldest(graphs: Map<string, Graph>): string {
-  const [[key, graph]] = graphs
-  free(graph)
-  return key
+function copyOf(from: Tensor): Tensor {
+  const to = Tensor.zeros(from.shape, from.dtype)
+  native.copy(from.id, to.id)
+  return to
 }

@@ -256,18 +256,22 @@ export interface Native {
   setMemoryBudget(bytes: number): void
   trim(): void
   /** `levels`: those of this processor, the least first; `level`: the one in force. */
-  backendInfo(): { device: string; level: string; levels: string[]; threads: number; name?: string; products?: string }
-  /** Null: the CPU. Before there are tensors. @throws E_DEVICE, E_OUT_OF_MEMORY */
-  useDevice(library: string | null, cublas: string | null): void
+  backendInfo(): { device: string; level: string; levels: string[]; threads: number; name?: string; products?: string; tf32?: boolean }
+  /** Null: the CPU. `tf32`: see DeviceOptions. Before there are tensors. @throws E_DEVICE, E_OUT_OF_MEMORY */
+  useDevice(library: string | null, cublas: string | null, tf32: boolean): void
   /** Opens a GPU and closes it again. Sizes in bytes. @throws as useDevice */
   probeDevice(library: string, cublas: string | null): { name: string; products: string; free: number; total: number }
-  /** Between begin and end, what is queued is kept and not run; not on the CPU. @throws E_UNSUPPORTED, E_CAPTURE */
-  beginCapture(): number
-  endCapture(capture: number, outputs: readonly Id[]): void
-  replay(capture: number): Id[]
-  freeCapture(capture: number): void
-  /** A fingerprint of all bytes that came from the host since the last call. */
-  takeWritten(): bigint
+  /** Memory for one captured step and its graphs; not on the CPU. @throws E_UNSUPPORTED */
+  openCapture(): number
+  /** What is born from here on lives there; `record`: what is queued is kept as a graph and does not run. @throws E_CAPTURE inside another */
+  enterCapture(capture: number, record: boolean): void
+  /** `written`: a fingerprint of all bytes that the host wrote inside. @throws E_CAPTURE when there is no graph of what was recorded */
+  leaveCapture(capture: number): { graph: number; written: bigint }
+  /** Leaves, if inside, without a graph. */
+  giveUpCapture(capture: number): void
+  replay(capture: number, graph: number): void
+  forgetGraph(capture: number, graph: number): void
+  closeCapture(capture: number): void
   /** Bytes of the device's own memory; null for the CPU. */
   deviceMemory(): { free: number; total: number } | null
   setThreads(threads: number): void

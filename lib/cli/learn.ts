@@ -144,6 +144,7 @@ function tell(progress: Progress, event: RunLearnEvent): void {
   else if (event.type === 'note') progress.say(event.text)
   else if (event.type === 'chosen') progress.say(`${event.label}: ${JSON.stringify(event.choice.settings)}, chosen on validation`)
   else if (event.type === 'start' && event.warning) progress.say(`warning: ${event.warning}`)
+  else if (event.type === 'plain') progress.say(`warning: steps are not replayed as graphs: ${event.reason}`)
   else if (event.type === 'task') progress.say(describeTask(event))
   else if (event.type === 'evaluate') progress.show(event.set, event.done, event.total)
   else if (event.type === 'prepare') progress.show(event.what, event.done, event.total)

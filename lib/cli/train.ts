@@ -176,7 +176,8 @@ function tell(progress: Progress, event: FineTuneEvent): void {
   } else if (event.type === 'step') {
     const note = `loss ${event.loss.toFixed(3)} lr ${event.lr.toExponential(1)} ${event.imagesPerSecond.toPrecision(3)} img/s`
     progress.show('train', event.step, event.steps, note)
-  } else if (event.type === 'evaluate') progress.show(`${event.set} α ${event.alpha} ${event.what}`, event.done, event.total)
+  } else if (event.type === 'plain') progress.say(`warning: steps are not replayed as graphs: ${event.reason}`)
+  else if (event.type === 'evaluate') progress.show(`${event.set} α ${event.alpha} ${event.what}`, event.done, event.total)
   else if (event.type === 'alpha' && event.choice)
     progress.say(`alpha ${event.alpha}, chosen on validation (${(100 * event.choice.score).toFixed(1)} %)`)
 }

@@ -12,7 +12,7 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { BesideLoad } from '../train/estimate.js'
-import type { CheckpointEvent, EndEvent, ScoredEvent, StepEvent } from '../train/events.js'
+import type { CheckpointEvent, EndEvent, PlainEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
 import { measureRate } from '../train/plan.js'
 import { Trainer } from '../train/train.js'
@@ -63,7 +63,7 @@ export type LearnEvent =
       readonly bytes: number
       readonly seconds: number
     }
-  | ({ readonly task: number } & (StepEvent | ScoredEvent | CheckpointEvent))
+  | ({ readonly task: number } & (StepEvent | PlainEvent | ScoredEvent | CheckpointEvent))
   | { readonly type: 'evaluated'; readonly stage: LearnStage }
   | { readonly type: 'end'; readonly reason: 'done' | 'aborted'; readonly report: LearnReport }
 

@@ -39,6 +39,13 @@ export interface ScoredEvent {
   readonly best: boolean
 }
 
+/** On a GPU: why the steps from here on are queued kernel by kernel, where a captured one would be replayed. The same numbers, slower. */
+export interface PlainEvent {
+  readonly type: 'plain'
+  readonly step: number
+  readonly reason: string
+}
+
 export interface EndEvent {
   readonly type: 'end'
   readonly step: number
@@ -48,7 +55,7 @@ export interface EndEvent {
   readonly peakBytes: number
 }
 
-export type TrainEvent = StartEvent | StepEvent | ScoredEvent | CheckpointEvent | EndEvent
+export type TrainEvent = StartEvent | StepEvent | PlainEvent | ScoredEvent | CheckpointEvent | EndEvent
 
 /** In the log of a run: an image that could not be read was left out. */
 export interface SkippedEvent {

@@ -105,7 +105,7 @@ function recordOf(event: LoggedEvent): Uint8Array {
   return encodeScalars(event.time, event.step, Object.fromEntries(scores))
 }
 
-const TYPES: ReadonlySet<unknown> = new Set(['start', 'step', 'checkpoint', 'end', 'skipped', 'evaluated'])
+const TYPES: ReadonlySet<unknown> = new Set(['start', 'step', 'checkpoint', 'plain', 'end', 'skipped', 'evaluated'])
 
 /**
  * Reads a log as far as it can be read.

@@ -57,6 +57,11 @@ export class Trainer {
     return this.optimizer.averages
   }
 
+  /** Graphs of a step that were recorded so far: one for each shape that its texts are padded to. None but on a GPU. */
+  get graphs(): number {
+    return this.step.graphs
+  }
+
   /**
    * Trains. Stopping to iterate stops the run.
    * @throws E_RUN when resuming something else, E_NAN for a loss that is not finite, what a kernel or the data reports
@@ -90,6 +95,7 @@ export class Trainer {
     }
     let reported = performance.now()
     let written = done
+    let refused: string | undefined
     if (done < this.steps) {
       for await (const batch of this.batches(cursor)) {
         if (signal?.aborted) break
@@ -112,6 +118,10 @@ export class Trainer {
         reported = now
         this.options.afterStep?.(done)
         yield { type: 'step', step: done, steps: this.steps, epoch: batch.epoch, loss, lr, gradientNorm, imagesPerSecond, skipped }
+        if (this.step.refused !== refused) {
+          refused = this.step.refused
+          if (refused !== undefined) yield { type: 'plain', step: done, reason: refused }
+        }
         if (this.best && this.options.keepBest && done % this.stepsPerEpoch === 0) {
           const epoch = done / this.stepsPerEpoch - 1
           const score = await this.options.keepBest(epoch)

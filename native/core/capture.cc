@@ -1,75 +1,117 @@
 #include "core/capture.h"
 
-namespace cambium {
+#include <future>
 
-struct Capture::Recorded {
-  CbGraph* graph = nullptr;
+namespace cambium {
+namespace {
+
+// Segments are tensors of the session's memory: they count in what is live and in the budget. None is given back before the end,
+// as graphs may write there.
+SegmentSource segments_in(Memory& memory) {
+  return {&memory, [](void* owner, size_t bytes) { return static_cast<Memory*>(owner)->allocate(bytes, "captured step"); },
+          [](void* owner, void* data) { static_cast<Memory*>(owner)->release(data); }, nullptr};
+}
+
+}  // namespace
+
+// Of the stream's thread, until `done`.
+struct Capture::Recording {
+  explicit Recording(bool on) : record(on) {}
+  const bool record;
   bool begun = false;
-  Stream::Arena scratch, usual;
+  CbGraph* graph = nullptr;
+  std::string why;  // there is no graph
+  Stream::Arena usual;
+  std::promise<void> done;
 };
 
 Capture::Capture(Session& session)
-    : session_(session), memory_(new Memory(session.memory().source())), recorded_(std::make_shared<Recorded>()) {
-  CbDevice* const device = session.device();
-  if (!device) fail("E_UNSUPPORTED", "capture: expected a device other than the CPU, got the CPU");
-  Stream* const stream = &session.stream();
-  stream->in_turn([device, stream, recorded = recorded_](const Failure& failure) {
-    if (failure) return;
-    stream->reach_all();
-    recorded->usual = stream->swap_scratch({}, true);
-    recorded->begun = device->begin_capture(device) == CB_OK;
-  });
-  session.set_place(memory_.get());
+    : session_(session), memory_(new Memory(segments_in(session.memory()))), scratch_(std::make_shared<Stream::Arena>()) {
+  if (!session.device()) fail("E_UNSUPPORTED", "capture: expected a device other than the CPU, got the CPU");
 }
 
-void Capture::stop_recording() {
-  if (!recording_) return;
-  recording_ = false;
-  session_.set_place(nullptr);
+void Capture::enter(bool record) {
+  session_.enter_place(memory_.get());
   CbDevice* const device = session_.device();
   Stream* const stream = &session_.stream();
-  stream->in_turn([device, stream, recorded = recorded_](const Failure&) {
-    if (!recorded->begun) return;
-    device->end_capture(device, &recorded->graph);
-    recorded->scratch = stream->swap_scratch(std::move(recorded->usual), false);
+  inside_ = std::make_shared<Recording>(record);
+  stream->in_turn([device, stream, scratch = scratch_, r = inside_](const Failure& failure) {
+    r->usual = stream->swap_scratch(std::move(*scratch), true);
+    if (!r->record) return;
+    r->why = failure.message;
+    if (failure) return;
+    stream->reach_all();
+    r->begun = device->begin_capture(device) == CB_OK;
+    if (!r->begun) r->why = device->message;
   });
 }
 
-void Capture::end(const std::vector<Tensor>& outputs) {
-  stop_recording();
-  size_t kept = 0;
-  for (const Tensor& t : outputs) {
-    if (t->storage->memory != memory_.get()) fail("E_CAPTURE", "capture: expected outputs born inside, got one from outside");
-    kept += (t->storage->bytes + 63) / 64 * 64;
-  }
-  if (memory_->use().live != kept)
-    fail("E_CAPTURE", "capture: expected all that is born inside to end there (gradients too), but for the outputs; %zu bytes live on", memory_->use().live - kept);
-  outputs_ = outputs;
-}
-
-void Capture::give_up() { stop_recording(); }
-
-void Capture::replay() {
-  session_.stream().enqueue("replay", [device = session_.device(), recorded = recorded_](CbContext* context) {
-    if (recorded->graph) {
-      const int status = device->replay(device, recorded->graph);
-      if (status != CB_OK) std::snprintf(context->message, 255, "%s", device->message);
-      return status;
+uint64_t Capture::stop() {
+  CbDevice* const device = session_.device();
+  Stream* const stream = &session_.stream();
+  stream->in_turn([device, stream, scratch = scratch_, r = inside_](const Failure& failure) {
+    if (r->begun && device->end_capture(device, &r->graph) != CB_OK) r->why = device->message;
+    if (r->graph && failure) {  // what came after it was skipped, and is not in the graph
+      device->release_graph(device, r->graph);
+      r->graph = nullptr;
+      r->why = failure.message;
     }
-    std::snprintf(context->message, 255, "expected a captured step, got none (%.200s)", device->message);
-    return static_cast<int>(CB_DEVICE);
+    *scratch = stream->swap_scratch(std::move(r->usual), false);
+    r->done.set_value();
   });
+  return session_.leave_place();
+}
+
+Capture::Left Capture::leave() {
+  if (!inside_) fail("E_CAPTURE", "capture: expected a step that was begun, got none");
+  const size_t live = memory_->use().live;
+  const uint64_t written = stop();
+  const std::shared_ptr<Recording> r = std::move(inside_);
+  inside_ = nullptr;
+  if (!r->record) return {written, 0};
+  r->done.get_future().wait();
+  if (!r->graph) fail("E_CAPTURE", "capture: expected a step that the device can record, got: %s", r->why.c_str());
+  graphs_[++last_] = r->graph;
+  if (live > 0) {
+    forget(last_);
+    fail("E_CAPTURE", "capture: expected all that is born inside to end there, gradients too, got %zu bytes that live on", live);
+  }
+  return {written, last_};
+}
+
+void Capture::give_up() {
+  if (!inside_) return;
+  stop();
+  const std::shared_ptr<Recording> r = std::move(inside_);
+  inside_ = nullptr;
+  r->done.get_future().wait();
+  if (r->graph) session_.device()->release_graph(session_.device(), r->graph);
+}
+
+void Capture::replay(int64_t number) {
+  const auto it = graphs_.find(number);
+  if (it == graphs_.end()) fail("E_HANDLE", "capture: expected a graph that was recorded, got another");
+  session_.stream().enqueue("replay", [device = session_.device(), graph = it->second](CbContext* context) {
+    const int status = device->replay(device, graph);
+    if (status != CB_OK) std::snprintf(context->message, 255, "%s", device->message);
+    return status;
+  });
+}
+
+void Capture::forget(int64_t number) {
+  const auto it = graphs_.find(number);
+  if (it == graphs_.end()) return;
+  session_.stream().drain();  // a replay may be queued
+  session_.device()->release_graph(session_.device(), it->second);
+  graphs_.erase(it);
 }
 
 Capture::~Capture() {
-  stop_recording();
+  give_up();
+  session_.stream().in_turn([stream = &session_.stream(), scratch = scratch_](const Failure&) { stream->give_back(std::move(*scratch)); });
   session_.stream().drain();
-  outputs_.clear();
-  // Somebody holds on to what end() complained of: its memory must not go under it.
-  if (memory_->use().live > 0) memory_.release();
-  CbDevice* const device = session_.device();
-  if (recorded_->graph) device->release_graph(device, recorded_->graph);
-  for (auto& [data, bytes] : recorded_->scratch) device->release(device, data);
+  while (!graphs_.empty()) forget(graphs_.begin()->first);
+  session_.retire(std::move(memory_));
 }
 
 }  // namespace cambium

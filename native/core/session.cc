@@ -1,6 +1,8 @@
 #include "core/session.h"
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace cambium {
 
@@ -56,6 +58,7 @@ void Session::told(const Failure& failure) {
 }
 
 Tensor Session::empty(const Shape& shape, DType type, const char* what) {
+  if (!retired_.empty()) sweep();
   auto tensor = std::make_shared<TensorData>();
   tensor->storage = std::make_shared<Storage>(place_, stream_.get(), static_cast<size_t>(shape.count()) * size_of(type), what);
   tensor->shape = shape;
@@ -109,10 +112,24 @@ void Session::write(const Tensor& t, const void* host, size_t bytes) {
   stream_->enqueue("write", [this, held, to = t->data(), bytes](CbContext* context) { return send(context, to, held->data(), bytes); });
 }
 
-uint64_t Session::take_written() {
-  const uint64_t hash = written_;
+void Session::enter_place(Memory* place) {
+  if (place_ != &memory_) fail("E_CAPTURE", "capture: expected a step outside of other captured steps, got one inside");
+  place_ = place;
   written_ = 14695981039346656037u;
-  return hash;
+}
+
+uint64_t Session::leave_place() {
+  place_ = &memory_;
+  return std::exchange(written_, 0);
+}
+
+void Session::retire(std::unique_ptr<Memory> place) {
+  retired_.push_back(std::move(place));
+  sweep();
+}
+
+void Session::sweep() {
+  retired_.erase(std::remove_if(retired_.begin(), retired_.end(), [](const auto& each) { return each->use().live == 0; }), retired_.end());
 }
 
 int Session::send(CbContext* context, void* to, const void* from, size_t bytes) {

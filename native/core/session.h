@@ -3,6 +3,7 @@
 #pragma once
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "core/handles.h"
 #include "core/tape.h"
@@ -26,10 +27,11 @@ class Session {
   Tape& tape() { return tape_; }
   Handles& handles() { return handles_; }
 
-  // Capture of what is queued (capture.h): a place of its own for tensors, or null for the usual one.
-  void set_place(Memory* place) { place_ = place ? place : &memory_; }
-  // FNV-1a of all that `write` was given since it was asked for last; nothing before the first time.
-  uint64_t take_written();
+  // A place of its own for the tensors that are born from here on (capture.h). @throws E_CAPTURE in another
+  void enter_place(Memory* place);
+  uint64_t leave_place();  // back to the usual one; FNV-1a of all that `write` was given meanwhile
+  // A place that is given up goes when the last tensor there has died.
+  void retire(std::unique_ptr<Memory> place);
 
   Tensor empty(const Shape& shape, DType type, const char* what);
   Tensor full(const Shape& shape, float value);                 // f32
@@ -70,6 +72,7 @@ class Session {
   }
 
  private:
+  void sweep();
   struct Close {
     void operator()(CbDevice* device) const { device->close(device); }
   };
@@ -78,7 +81,8 @@ class Session {
   std::unique_ptr<CbDevice, Close> device_;  // goes last
   const Backend* backend_;
   Memory memory_;
-  Memory* place_ = &memory_;  // where tensors are born
+  std::vector<std::unique_ptr<Memory>> retired_;  // goes before memory_, where its segments are
+  Memory* place_ = &memory_;                      // where tensors are born
   std::unique_ptr<Stream> stream_;
   Tape tape_;
   Handles handles_;

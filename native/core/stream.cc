@@ -80,8 +80,13 @@ void Stream::in_turn(std::function<void(const Failure&)> task) {
 Stream::Arena Stream::swap_scratch(Arena arena, bool keep) {
   keep_arena_ = keep;
   std::swap(arena, arena_);
-  arena_used_ = 0;
+  arena_at_ = arena_used_ = 0;
   return arena;
+}
+
+void Stream::give_back(Arena arena) {
+  for (auto& [data, bytes] : arena) held_ -= bytes, memory_.give(memory_.owner, data);
+  grew_(held_);
 }
 
 void Stream::reach_all() {
@@ -109,31 +114,33 @@ void Stream::clear_failure(uint64_t number) {
   if (device_) device_->clear_fault(device_);
 }
 
-// Bump allocation for one entry. A request that does not fit opens another block; before the next entry all blocks
-// become one that would have fitted, so the scratch settles at its peak.
+// Bump allocation for one entry. A request that fits into no block from the present one on opens another; before the next entry
+// all blocks become one that would have fitted, so the scratch settles at its peak. Kept blocks stay as they are and are filled anew.
 void* Stream::scratch(size_t bytes) {
   bytes = (bytes + 255) / 256 * 256;
-  if (arena_.empty() || arena_used_ + bytes > arena_.back().second) {
-    void* data = memory_.take(memory_.owner, bytes);
-    if (!data) return nullptr;
-    arena_.emplace_back(data, bytes);
-    arena_used_ = 0;
-    size_t total = 0;
-    for (auto& block : arena_) total += block.second;
-    grew_(total);
-  }
-  void* out = static_cast<char*>(arena_.back().first) + arena_used_;
+  while (arena_at_ < arena_.size() && arena_used_ + bytes > arena_[arena_at_].second) ++arena_at_, arena_used_ = 0;
+  if (arena_at_ == arena_.size() && !take_block(bytes)) return nullptr;
+  void* out = static_cast<char*>(arena_[arena_at_].first) + arena_used_;
   arena_used_ += bytes;
   return out;
 }
 
+void* Stream::take_block(size_t bytes) {
+  void* data = memory_.take(memory_.owner, bytes);
+  if (!data) return nullptr;
+  arena_.emplace_back(data, bytes);
+  grew_(held_ += bytes);
+  return data;
+}
+
 void Stream::settle_scratch() {
-  arena_used_ = 0;
+  arena_at_ = arena_used_ = 0;
   if (arena_.size() < 2 || keep_arena_) return;
   size_t total = 0;
   for (auto& [data, bytes] : arena_) total += bytes, memory_.give(memory_.owner, data);
   arena_.clear();
-  if (void* data = memory_.take(memory_.owner, total)) arena_.emplace_back(data, total);
+  held_ -= total;
+  take_block(total);
 }
 
 Failure Stream::standing() {
@@ -197,6 +204,7 @@ void Stream::loop() {
   context.device = device_;
   context.stream = device_ ? device_->stream : nullptr;
   context.fault = device_ ? device_->fault : nullptr;
+  context.tf32 = device_ ? device_->tf32 : 0;
   context.upload = [](CbContext* self, void* to, const void* from, size_t bytes) {
     CbDevice* const device = static_cast<Context*>(self)->device;
     return device->upload(device, to, from, bytes);

@@ -40,6 +40,7 @@ class Stream {
   // back before the next swap.
   using Arena = std::deque<std::pair<void*, size_t>>;
   Arena swap_scratch(Arena arena, bool keep);
+  void give_back(Arena arena);
   void reach_all();  // waits for the device; inside a task
   void drain();            // blocks until all of it has run
   // Once the queue gets here, the failure of this number, which has been reported, stands no more; a later one stays.
@@ -67,6 +68,7 @@ class Stream {
   Failure standing();
   void* scratch(size_t bytes);
   void settle_scratch();
+  void* take_block(size_t bytes);
 
   CbDevice* const device_;
   const SegmentSource memory_;
@@ -79,7 +81,8 @@ class Stream {
   Failure failure_;
   uint64_t failures_ = 0;
   Arena arena_;  // blocks of scratch; merged into one when the next entry starts
-  size_t arena_used_ = 0;
+  size_t arena_at_ = 0, arena_used_ = 0;  // the block that is handed out from, and its bytes in use
+  size_t held_ = 0;                       // bytes of all scratch, that of captures too
   bool keep_arena_ = false;
   size_t waiting_ = 0;  // pending_.size(), under the lock
   std::thread thread_;
