@@ -4,11 +4,12 @@
  * (5)"), since the promise that it makes for itself is refused; the callbacks' requests are not. Same names, same errors.
  */
 import fs, { type Stats } from 'node:fs'
+import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 
 export const access = promisify(fs.access)
 export const copyFile = promisify(fs.copyFile)
-export const mkdir = promisify(fs.mkdir)
+const mkdir = promisify(fs.mkdir)
 export const readdir = promisify(fs.readdir)
 export const readFile = promisify(fs.readFile)
 export const realpath = promisify(fs.realpath.native)
@@ -17,6 +18,30 @@ export const rm = promisify(fs.rm)
 export const rmdir = promisify(fs.rmdir)
 export const stat = promisify(fs.stat)
 export const unlink = promisify(fs.unlink)
+
+/**
+ * Makes a folder and those above it; one that is there is fine. Not Node's `recursive`, which never ends where a folder cannot be
+ * made and the file system says that there is none (/proc, /sys).
+ */
+export async function makeFolders(path: string): Promise<void> {
+  try {
+    await makeFolder(path)
+  } catch (error) {
+    const above = dirname(path)
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || above === path) throw error
+    await makeFolders(above)
+    await makeFolder(path)
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    const isThere = (error as NodeJS.ErrnoException).code === 'EEXIST' && (await stat(path).catch(() => undefined))?.isDirectory()
+    if (isThere !== true) throw error
+  }
+}
 
 const openDescriptor = promisify(fs.open)
 const closeDescriptor = promisify(fs.close)

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { FileHandle } from '../lib/files.js'
+import { FileHandle, makeFolders } from '../lib/files.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'cambium-files-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -27,6 +27,15 @@ test('a file is written at its end, read at a position and closed once', async (
   expect(bytes.toString()).toBe('.o!...')
   await third.close()
   await expect(FileHandle.open(path, 'wx')).rejects.toMatchObject({ code: 'EEXIST' })
+})
+
+test('folders are made with those above them; what cannot be is an error and no endless loop', async () => {
+  await Promise.all([makeFolders(join(folder, 'a/b/c')), makeFolders(join(folder, 'a/b/d'))])
+  await makeFolders(join(folder, 'a/b/c'))
+  expect(readdirSync(join(folder, 'a/b')).sort()).toEqual(['c', 'd'])
+  for (const path of ['/proc/none', '/proc/none/below']) await expect(makeFolders(path)).rejects.toMatchObject({ code: 'ENOENT' })
+  await expect(makeFolders(join(folder, 'appended'))).rejects.toMatchObject({ code: 'EEXIST' })
+  await expect(makeFolders(join(folder, 'appended/below'))).rejects.toMatchObject({ code: 'ENOTDIR' })
 })
 
 test('workers that are terminated in the middle of opening files do not abort the process', async () => {

@@ -5,8 +5,10 @@
 import { z } from 'zod'
 import { type ClassFile, readClassFile } from '../data/open-dataset.js'
 import { CambiumError, messageOf } from '../errors.js'
+import { stat } from '../files.js'
 import { readYaml } from '../formats/yaml.js'
 import type { NamedPath } from '../train/fine-tune-data.js'
+import { settingProblem } from './setting-problem.js'
 
 export class UsageError extends CambiumError {
   constructor(message: string) {
@@ -139,7 +141,8 @@ function describe(issue: z.core.$ZodIssue, given: Readonly<Record<string, unknow
   const place = OF_FILES.includes(key) ? path.join('.') : flagOf(key)
   if (issue.code === 'unrecognized_keys')
     return path.length === 0 ? `unknown ${issue.keys.map(flagOf).join(', ')}` : `${place}: unknown ${issue.keys.join(', ')}`
-  return `${place}: ${key !== '' && given[key] === undefined ? 'expected a value, got none' : issue.message}`
+  const value = issue.path.reduce<unknown>((inside, step) => (inside as Record<PropertyKey, unknown> | undefined)?.[step], given)
+  return `${place}: ${settingProblem(issue, value)}`
 }
 
 /** `loraAlpha`: `--lora-alpha` */
@@ -189,6 +192,8 @@ export async function readTemplates(entries: readonly string[] | undefined): Pro
 }
 
 async function templatesOf(path: string): Promise<readonly string[]> {
+  const isThere = (await stat(path).catch(() => undefined)) !== undefined
+  if (!isThere) throw new UsageError(`--templates: expected a text with {} for the class or a file of them, got ${JSON.stringify(path)}`)
   const { templates, classNames } = await readClassFile(path)
   const list = templates ?? classNames
   if (Array.isArray(list)) return list

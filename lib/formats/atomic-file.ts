@@ -6,7 +6,7 @@
 
 import { basename, dirname, join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
-import { FileHandle, mkdir, rename, stat, unlink } from '../files.js'
+import { FileHandle, makeFolders, rename, stat, unlink } from '../files.js'
 import { asideName, removeLeftovers } from './leftovers.js'
 
 export class AtomicFile {
@@ -83,7 +83,7 @@ export async function writeFileAtomic(path: string, content: string | Uint8Array
 /** Makes a folder and those above it; one that is there is fine. Errors: E_IO, E_NO_SPACE. */
 export async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true })
+    await makeFolders(path)
   } catch (error) {
     throw ioError(path, error)
   }

@@ -3,8 +3,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
-import { mkdir } from '../files.js'
-import { writeFileAtomic } from '../formats/atomic-file.js'
+import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import type { CellResult } from './cell.js'
 
@@ -37,6 +36,6 @@ export async function readCells(folder: string): Promise<Map<string, CellResult>
 }
 
 export async function writeCells(folder: string, cells: ReadonlyMap<string, CellResult>): Promise<void> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, cells: [...cells.values()] }, null, 1)}\n`)
 }

@@ -49,11 +49,29 @@ test('a file in every form of names, flags over it', async () => {
   })
 })
 
+test.each([
+  [{ epochs: 0 }, '--epochs: expected a number above 0, got 0'],
+  [{ epochs: 1.5 }, '--epochs: expected a whole number, got 1.5'],
+  [{ epochs: 'many' }, '--epochs: expected a number, got "many"'],
+  [{ drop: 1 }, '--drop: expected a number below 1, got 1'],
+  [{ alphas: [] }, '--alphas: expected at least one value, got []'],
+  [{ alphas: [0, -1] }, '--alphas: expected a number of at least 0, got -1'],
+  [{ dtype: 'f16' }, '--dtype: expected f32 or bf16, got "f16"'],
+  [{ templates: '' }, '--templates: expected a list or a text that is not empty, got ""'],
+  [{ templates: 3 }, '--templates: expected a list or a text, got 3'],
+  [{ dora: 'yes' }, '--dora: expected true or false, got "yes"'],
+  [{ lr: null }, '--lr: expected a number, got null'],
+])('what is wrong with %j', async (wrong, message) => {
+  const given = { model: 'm', data: 'd', out: 'o', ...wrong }
+  await expect(readSettings(trainSettings, given)).rejects.toMatchObject({ code: 'E_USAGE', message: `settings: ${message}` })
+})
+
 test('templates are texts or files of them', async () => {
   expect(await readTemplates(undefined)).toBeUndefined()
   const [json, lines] = [file('t.json', '["a {}", "b {}"]'), file('t.txt', 'c {}\n\nd {}\n')]
   expect(await readTemplates(['x {}', json, lines])).toEqual(['x {}', 'a {}', 'b {}', 'c {}', 'd {}'])
   await expect(readTemplates([file('map.json', '{"a": "b"}')])).rejects.toMatchObject({ code: 'E_USAGE' })
+  await expect(readTemplates(['no place'])).rejects.toMatchObject({ code: 'E_USAGE', message: expect.stringContaining('got "no place"') })
 })
 
 test('tables', () => {
