@@ -12,6 +12,14 @@ import { addonPath, native } from './native.js'
 /** 'auto': the GPU when there is one that will do, else the CPU. */
 export type Device = 'cpu' | 'cuda' | 'auto'
 
+export interface DeviceOptions {
+  /**
+   * On a GPU: matrix products of f32 tensors round their operands to TF32 (10 bits of fraction, about 5e-4 relative) and run on
+   * tensor cores. Losses, norms and bf16 products are what they are. Default: CAMBIUM_TF32=1 asks for it, nothing else does.
+   */
+  readonly tf32?: boolean
+}
+
 const LIBRARY = 'libcambium_cuda.so'
 
 /** Files that may hold the CUDA kernels, in the order in which they are tried. */
@@ -56,12 +64,15 @@ export function probeCuda(): CudaFinding {
 
 /**
  * Chooses the device of everything from here on.
- * @throws E_OPTION for another name; E_DEVICE when 'cuda' cannot be used, with the reason, or when there are tensors on another device
+ * @throws E_OPTION for another name; E_DEVICE when 'cuda' cannot be used, with the reason, or when there are tensors on another
+ *   device (or on a GPU that was opened with another `tf32`)
  */
-export function useDevice(device: Device): void {
+export function useDevice(device: Device, options: DeviceOptions = {}): void {
   if (!['cpu', 'cuda', 'auto'].includes(device)) throw new CambiumError('E_OPTION', `device: expected cpu, cuda or auto, got ${device}`)
-  const inForce = native.backendInfo().device
-  if (device === inForce || (device === 'auto' && inForce === 'cuda')) return
+  const { device: inForce, tf32: rounds } = native.backendInfo()
+  const same = options.tf32 === undefined || rounds === undefined || options.tf32 === rounds
+  if (same && (device === inForce || (device === 'auto' && inForce === 'cuda'))) return
   if (device === 'auto' && (native.memory().tensors > 0 || !probeCuda().available)) return
-  native.useDevice(device === 'cpu' ? null : cudaLibrary(), cublas())
+  const tf32 = options.tf32 ?? process.env.CAMBIUM_TF32 === '1'
+  native.useDevice(device === 'cpu' ? null : cudaLibrary(), cublas(), tf32)
 }

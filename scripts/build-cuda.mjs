@@ -33,9 +33,8 @@ function run(command, args) {
 
 function emulated() {
   const folder = join('build', 'cuda-emulated')
-  if (!existsSync(join(root, folder, 'CMakeCache.txt')))
-    run('cmake', ['-S', '.', '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DCAMBIUM_CUDA_EMULATED=ON'])
-  run('cmake', ['--build', folder, '--target', 'cambium_cuda_emulated', '-j', String(availableParallelism())])
+  run('cmake', ['-S', '.', '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DCAMBIUM_CUDA_EMULATED=ON'])
+  run('cmake', ['--build', folder, '--target', 'cublasLt_emulated', '-j', String(availableParallelism())])
 }
 
 function findNvcc() {

@@ -25,19 +25,20 @@ CbDevice* open_device(const std::string& library, const std::string& cublas) {
     fail(status == CB_OUT_OF_MEMORY ? "E_OUT_OF_MEMORY" : "E_DEVICE", "cuda: %s", reason);
   const Backend* const table = device->backend;
   if (device->version == CB_ABI_VERSION && device->size == sizeof(CbDevice) && table->version == CB_ABI_VERSION && table->size == sizeof(Backend)) return device;
-  const uint32_t got = device->version;
-  device->close(device);
-  fail("E_DEVICE", "%s: expected a library of the same version, got one of ABI %u and another size; build it again", library.c_str(), got);
+  // Where the entries of another version lie, `close` among them, is not known: what it opened stays open.
+  fail("E_DEVICE", "%s: expected a library of the same version (ABI %d), got one of ABI %u, of another size; npm run build:cuda makes it again",
+       library.c_str(), CB_ABI_VERSION, device->version);
 }
 
-// (library | null for the CPU, cublas | null): the device of this environment from here on; only before there are tensors.
+// (library | null for the CPU, cublas | null, tf32): the device of this environment from here on; only before there are tensors.
 Napi::Value use_device(Environment& e, const Info& info) {
   if (e.session().handles().alive() > 0 || e.session().memory().use().live > 0)
     fail("E_DEVICE", "device: expected to be chosen before there are tensors, got %zu alive on %s", e.session().handles().alive(), e.session().backend().name);
   const bool gpu = !info[0].IsNull() && !info[0].IsUndefined();
   const std::string cublas = info[1].IsString() ? From<std::string>::get(e, info[1]) : "";
-  std::unique_ptr<Session> session(gpu ? new Session(open_device(From<std::string>::get(e, info[0]), cublas)) : new Session(cpu_backend()));
-  e.replace_session(std::move(session));
+  CbDevice* const device = gpu ? open_device(From<std::string>::get(e, info[0]), cublas) : nullptr;
+  if (device) device->tf32 = info[2].ToBoolean();
+  e.replace_session(std::unique_ptr<Session>(device ? new Session(device) : new Session(cpu_backend())));
   return info.Env().Undefined();
 }
 

@@ -1,31 +1,36 @@
-// contrastive: the symmetric multi-positive loss with margin and smoothing of args.h, with one N×N array.
+// contrastive: the symmetric multi-positive loss with margin and smoothing of args.h, tile by tile: z is made in
+// registers, 64×64 at a time, wherever it is asked for, and nothing N×N is ever stored.
 // Both directions share the targets ỹ_ij, whose rows sum to one and whose columns sum to c_j (not one where classes
 // have different sizes and ε > 0):
 //   CE of row i = lse_i − Σ_j ỹ_ij z_ij;  CE of column j = c_j · lse_j − Σ_i ỹ_ij z_ij
 //   dz_ij = dy/2N · (softmax_j z_ij + c_j · softmax_i z_ij − 2 ỹ_ij); dimage = s·dz·text, dtext = s·dzᵀ·image.
-// A block has a row, or 32 columns. Sums of the loss and of dscale are f64, per row or column, added in order.
-#include "cuda/gemm.h"
+// A block has a strip of 64 images and goes along the texts, or of 64 texts and along the images: the z of a pair has
+// the same bits either way. Forward keeps log-sum-exps; backward makes z again, and a block sums 128 columns of the
+// gradient of its strip in registers. Sums of the loss and of dscale are f64. Everything is added in order.
+#include "cuda/gemm_tiles.h"
 #include "cuda/kernels.h"
 #include "cuda/reduce.h"
+#include "cuda/tiles_f32.h"
 
 namespace cambium {
 namespace cuda {
 namespace {
+
+constexpr int kPiece = 4, kStrip = kPiece * kSide;  // of z: a thread's rows and columns, a block's
+constexpr int kLine = 8, kChunk = kLine * kSide;    // columns of the gradient: a thread's, a block's
+constexpr int64_t kMostParts = 32;                  // blocks that share a strip in forward
 
 // The weights of a positive and of a negative in each row of ỹ, and the sums c of its columns: [N] each.
 struct Targets {
   float *positive, *negative, *column;
 };
 
-// What all kernels share. rows, columns: f64 parts of the result.
 struct Loss {
   contrastive_args f;
   Targets t;
-  double *rows, *columns;
   __device__ float s() const { return f.log_scale ? float(exp(double(*f.scale))) : *f.scale; }
-  __device__ float wanted(int64_t i, int64_t j) const {
-    return f.labels[i] == f.labels[j] ? t.positive[i] : t.negative[i];
-  }
+  __device__ bool same(int64_t i, int64_t j) const { return f.labels[i] == f.labels[j]; }
+  __device__ float wanted(int64_t i, int64_t j) const { return same(i, j) ? t.positive[i] : t.negative[i]; }
 };
 
 __global__ void weights_kernel(Loss a) {
@@ -54,83 +59,189 @@ __global__ void column_weights_kernel(Loss a) {
   }
 }
 
-// Turns the products of a row into z in place; keeps its log-sum-exp and its cross entropy.
-__global__ void rows_forward_kernel(Loss a) {
-  __shared__ float floats[kThreads / kWarp];
-  __shared__ double doubles[kThreads / kWarp];
-  const int64_t i = blockIdx.x, n = a.f.n;
-  float* const z = a.f.logits + i * n;
+// What one thread block looks along: a strip of images (rows of z) or of texts (columns).
+struct Side {
+  bool columns;
+  const float *own, *other;
+  __device__ int64_t row(int64_t mine, int64_t along) const { return columns ? along : mine; }
+  __device__ int64_t column(int64_t mine, int64_t along) const { return columns ? mine : along; }
+};
+__device__ Side side_of(const contrastive_args& f, bool columns) {
+  return {columns, columns ? f.text : f.image, columns ? f.image : f.text};
+}
+
+// sum[i][j] = the cosine of row `mine` + y·4 + i of one operand and `along` + x·4 + j of the other.
+__device__ void cosines(const contrastive_args& f, const Side& side, int64_t mine, int64_t along, TileF32<kStrip>& a,
+                        TileF32<kStrip>& b, float (&sum)[kPiece][kPiece]) {
+  const Operand own{side.own, CB_F32, false, f.p}, other{side.other, CB_F32, false, f.p};
+  Pieces<kStrip> left, right;
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i)
+#pragma unroll
+    for (int j = 0; j < kPiece; ++j) sum[i][j] = 0;
+  left.load(own, mine, f.n, 0, f.p), right.load(other, along, f.n, 0, f.p);
+  for (int64_t k = 0; k < f.p; k += kStep) {
+    left.keep(false, a), right.keep(false, b);
+    __syncthreads();
+    if (k + kStep < f.p) left.load(own, mine, f.n, k + kStep, f.p), right.load(other, along, f.n, k + kStep, f.p);
+    multiply_step(a, b, threadIdx.x / kSide, threadIdx.x % kSide, sum);
+    __syncthreads();
+  }
+}
+
+// Of some z of a row or column: the largest, Σ exp(z − largest), Σ ỹ z.
+struct Statistics {
+  double total, weighted;
+  float top;
+  __device__ void add(double others, double along, float largest) {
+    const float both = fmaxf(top, largest);
+    total = total * shrink(top, both) + others * shrink(largest, both);
+    weighted += along;
+    top = both;
+  }
+  static __device__ float shrink(float from, float to) { return from == to ? 1.f : fast_exp2(kLog2E * (from - to)); }
+};
+
+// What `count` of a thread's four products in a row come to.
+__device__ void add_piece(const Loss& a, const Side& side, int32_t own, int32_t along, int count, float s,
+                          const float (&cosine)[kPiece], Statistics& to) {
+  float z[kPiece], top = -INFINITY, total = 0;
+  double weighted = 0;
+#pragma unroll
+  for (int j = 0; j < kPiece; ++j) {
+    if (j >= count) continue;
+    const int64_t row = side.row(own, along + j), column = side.column(own, along + j);
+    z[j] = (cosine[j] + (a.same(row, column) ? 0.f : a.f.margin)) * s;
+    top = fmaxf(top, z[j]);
+    weighted += double(a.wanted(row, column)) * double(z[j]);
+  }
+#pragma unroll
+  for (int j = 0; j < kPiece; ++j)
+    if (j < count) total += Statistics::shrink(z[j], top);
+  to.add(double(total), weighted, top);
+}
+
+// parts [2, gridDim.y, N]: of every row, then of every column.
+__global__ void __launch_bounds__(kThreads) statistics_kernel(Loss a, Statistics* parts) {
+  __shared__ TileF32<kStrip> left, right;
+  const int x = threadIdx.x % kSide, y = threadIdx.x / kSide;
+  const int64_t n = a.f.n, mine = int64_t(blockIdx.x) * kStrip;
+  const Side side = side_of(a.f, blockIdx.z != 0);
+  const Steps tiles = steps_of(divide_up(n, kStrip), blockIdx.y, gridDim.y);
   const float s = a.s();
-  float top = -INFINITY;
-  double weighted = 0, total = 0;
-  for (int64_t j = threadIdx.x; j < n; j += kThreads) {
-    const bool same = a.f.labels[i] == a.f.labels[j];
-    const float value = (z[j] + (same ? 0.f : a.f.margin)) * s;
-    z[j] = value;
-    top = fmaxf(top, value);
-    weighted += double(same ? a.t.positive[i] : a.t.negative[i]) * double(value);
-  }
-  top = block_max(top, floats);
-  weighted = block_sum(weighted, doubles);
-  for (int64_t j = threadIdx.x; j < n; j += kThreads) total += double(fast_exp2(kLog2E * (z[j] - top)));
-  total = block_sum(total, doubles);
-  const double lse = double(top) + log(total);
-  if (threadIdx.x != 0) return;
-  a.f.row_lse[i] = float(lse);
-  a.rows[i] = lse - weighted;
-}
-
-// The same down 32 columns, whose rows the warps share; z is final.
-__global__ void columns_forward_kernel(Loss a) {
-  __shared__ float tops[kRowsPerBlock][kWarp];
-  __shared__ double totals[kRowsPerBlock][kWarp], sums[kRowsPerBlock][kWarp];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t j = int64_t(blockIdx.x) * kWarp + lane, n = a.f.n;
-  float top = -INFINITY;
-  for (int64_t i = warp; i < n && j < n; i += kRowsPerBlock) top = fmaxf(top, a.f.logits[i * n + j]);
-  tops[warp][lane] = top;
-  __syncthreads();
-  for (int w = 0; w < kRowsPerBlock; ++w) top = fmaxf(top, tops[w][lane]);
-  double total = 0, weighted = 0;
-  for (int64_t i = warp; i < n && j < n; i += kRowsPerBlock) {
-    const float z = a.f.logits[i * n + j];
-    total += double(fast_exp2(kLog2E * (z - top)));
-    weighted += double(a.wanted(i, j)) * double(z);
-  }
-  totals[warp][lane] = total, sums[warp][lane] = weighted;
-  __syncthreads();
-  if (warp != 0 || j >= n) return;
-  total = weighted = 0;
-  for (int w = 0; w < kRowsPerBlock; ++w) total += totals[w][lane], weighted += sums[w][lane];
-  const double lse = double(top) + log(total);
-  a.f.column_lse[j] = float(lse);
-  a.columns[j] = double(a.t.column[j]) * lse - weighted;
-}
-
-// Overwrites a row of z with dz; keeps Σ_j dz_ij · ∂z_ij/∂(*scale).
-__global__ void rows_backward_kernel(Loss a, const float* dy, bool cosines) {
-  __shared__ double room[kThreads / kWarp];
-  const int64_t i = blockIdx.x, n = a.f.n;
-  float* const z = a.f.logits + i * n;
-  const float half = *dy / (2.f * float(n)), row_lse = a.f.row_lse[i], s = a.s();
-  const bool slow = cosines && s == 0 && !a.f.log_scale;  // z no longer tells the cosines
-  double along = 0;
-  for (int64_t j = threadIdx.x; j < n; j += kThreads) {
-    const float value = z[j];
-    const float p =
-        fast_exp2(kLog2E * (value - row_lse)) + a.t.column[j] * fast_exp2(kLog2E * (value - a.f.column_lse[j]));
-    const float dz = half * (p - 2.f * a.wanted(i, j));
-    z[j] = dz;
-    double cosine = double(value);
-    if (slow) {
-      cosine = a.f.labels[i] == a.f.labels[j] ? 0.0 : double(a.f.margin);
-      for (int64_t k = 0; k < a.f.p; ++k) cosine += double(a.f.image[i * a.f.p + k]) * double(a.f.text[j * a.f.p + k]);
+  Statistics seen[kPiece];
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) seen[i] = {0, 0, -INFINITY};
+  for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    float cosine[kPiece][kPiece];
+    cosines(a.f, side, mine, tile * kStrip, left, right, cosine);
+    const int64_t along = tile * kStrip + x * kPiece;
+    const int count = int(smaller(kPiece, n - along));
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) {
+      const int64_t own = mine + y * kPiece + i;
+      if (own < n && count > 0) add_piece(a, side, int32_t(own), int32_t(along), count, s, cosine[i], seen[i]);
     }
-    along += double(dz) * cosine;
   }
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+#pragma unroll
+    for (int step = kSide / 2; step > 0; step /= 2) {
+      const double total = __shfl_xor_sync(0xffffffffu, seen[i].total, step);
+      const double weighted = __shfl_xor_sync(0xffffffffu, seen[i].weighted, step);
+      seen[i].add(total, weighted, __shfl_xor_sync(0xffffffffu, seen[i].top, step));
+    }
+    const int64_t own = mine + y * kPiece + i;
+    if (x == 0 && own < n) parts[(int64_t(blockIdx.z) * gridDim.y + blockIdx.y) * n + own] = seen[i];
+  }
+}
+
+// Log-sum-exps, and the cross entropies of all rows, then of all columns.
+__global__ void entropies_kernel(Loss a, int64_t splits, const Statistics* parts, double* entropies) {
+  const int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x, n = a.f.n;
+  if (at >= 2 * n) return;
+  const bool columns = at >= n;
+  const int64_t own = columns ? at - n : at;
+  Statistics all = parts[columns * splits * n + own];
+  for (int64_t split = 1; split < splits; ++split) {
+    const Statistics& more = parts[(columns * splits + split) * n + own];
+    all.add(more.total, more.weighted, more.top);
+  }
+  const double lse = double(all.top) + log(all.total);
+  (columns ? a.f.column_lse : a.f.row_lse)[own] = float(lse);
+  entropies[at] = (columns ? double(a.t.column[own]) : 1.0) * lse - all.weighted;
+}
+
+// What backward writes: of the images, of the texts; and Σ dz ∂z/∂(*scale) of each strip of images, where it is wanted.
+struct Gradient {
+  Output image, text;
+  const float* dy;
+  double* along;
+};
+
+// dz of a pair; adds its part of the gradient of the scale to `along`.
+__device__ float derivative(const Loss& a, float cosine, float s, float half, int64_t i, int64_t j, double* along) {
+  const float moved = cosine + (a.same(i, j) ? 0.f : a.f.margin), z = moved * s;
+  const float p =
+      fast_exp2(kLog2E * (z - a.f.row_lse[i])) + a.t.column[j] * fast_exp2(kLog2E * (z - a.f.column_lse[j]));
+  const float dz = half * (p - 2.f * a.wanted(i, j));
+  *along += double(dz) * double(a.f.log_scale ? z : moved);
+  return dz;
+}
+
+__global__ void __launch_bounds__(kThreads) gradient_kernel(Loss a, Gradient g) {
+  __shared__ TileF32<kStrip> left, right, dz[kStrip / kStep];  // dz: 16 of the other side at a time, as a left operand
+  __shared__ TileF32<kChunk> others;
+  __shared__ double room[kThreads / kWarp];
+  const int x = threadIdx.x % kSide, y = threadIdx.x / kSide;
+  const int64_t n = a.f.n, p = a.f.p, mine = int64_t(blockIdx.x) * kStrip, first = int64_t(blockIdx.y) * kChunk;
+  const Side side = side_of(a.f, blockIdx.z != 0);
+  const Output to = side.columns ? g.text : g.image;
+  const bool scaled = g.along != nullptr && blockIdx.y == 0 && !side.columns;
+  if (to.data == nullptr && !scaled) return;
+  const Operand other{side.other, CB_F32, true, p};
+  const float s = a.s(), half = *g.dy / (2.f * float(n));
+  float sum[kPiece][kLine] = {};
+  double along = 0;
+  for (int64_t tile = 0; tile < n; tile += kStrip) {
+    float cosine[kPiece][kPiece];
+    cosines(a.f, side, mine, tile, left, right, cosine);
+#pragma unroll
+    for (int j = 0; j < kPiece; ++j) {
+#pragma unroll
+      for (int i = 0; i < kPiece; ++i) {
+        const int64_t own = mine + y * kPiece + i, there = tile + x * kPiece + j;
+        float d = 0;
+        if (own < n && there < n)
+          d = derivative(a, cosine[i][j], s, half, side.row(own, there), side.column(own, there), &along);
+        dz[x * kPiece / kStep][(x * kPiece + j) % kStep][y * kPiece + i] = d;
+      }
+    }
+    if (to.data == nullptr) continue;  // the same for the whole block
+    Pieces<kChunk> next;
+    next.load(other, first, p, tile, n);
+    for (int step = 0; step < kStrip / kStep; ++step) {
+      next.keep(true, others);
+      __syncthreads();
+      if (step + 1 < kStrip / kStep) next.load(other, first, p, tile + (step + 1) * kStep, n);
+      multiply_step(dz[step], others, y, x, sum);
+      __syncthreads();
+    }
+  }
+  const int64_t column = first + x * kLine;
+  const int count = int(larger(0, smaller(kLine, p - column)));
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    const int64_t own = mine + y * kPiece + i;
+    if (to.data == nullptr || own >= n || count == 0) continue;
+    float line[kLanes];
+#pragma unroll
+    for (int j = 0; j < kLine; ++j) line[j] = s * sum[i][j];
+    to.store(own * p + column, count, line);
+  }
+  if (!scaled) return;
   along = block_sum(along, room);
-  if (threadIdx.x != 0) return;
-  a.rows[i] = a.f.log_scale || slow ? along : s != 0 ? along / double(s) : 0.0;
+  if (threadIdx.x == 0) g.along[blockIdx.x] = along;
 }
 
 // The loss, or the gradient of the scale.
@@ -141,74 +252,55 @@ struct Finish {
   __device__ void finish(double total) const { *to = float((accumulate ? double(*to) : 0.0) + total * factor); }
 };
 
-__global__ void factor_kernel(Loss a, float* s) { *s = a.s(); }
-
 int loss_of(CbContext* context, const contrastive_args& f, Loss* a) {
-  float* const weights = static_cast<float*>(context->scratch(context, size_t(3 * f.n + 1) * sizeof(float)));
-  double* const parts = static_cast<double*>(context->scratch(context, size_t(2 * f.n + 1) * sizeof(double)));
-  if (weights == nullptr || parts == nullptr) return CB_OUT_OF_MEMORY;
-  *a = {f, {weights, weights + f.n, weights + 2 * f.n}, parts, parts + f.n};
-  if (f.n == 0) return CB_OK;
+  float* const weights = static_cast<float*>(context->scratch(context, size_t(3 * f.n) * sizeof(float)));
+  if (weights == nullptr) return CB_OUT_OF_MEMORY;
+  *a = {f, {weights, weights + f.n, weights + 2 * f.n}};
   if (const int status =
           CB_LAUNCH(context, weights_kernel, dim3(unsigned(divide_up(f.n, kRowsPerBlock))), dim3(kThreads), 0, *a))
     return status;
   return CB_LAUNCH(context, column_weights_kernel, dim3(1), dim3(kThreads), 0, *a);
 }
 
-int product(CbContext* context, Operand left, Operand right, int64_t m, int64_t n, int64_t k,
-            const Epilogue& epilogue) {
-  Product p{};
-  p.m = m, p.n = n, p.parts = 1;
-  p.part[0] = {left, right, k};
-  p.epilogue = epilogue;
-  return multiply(context, CB_F32, p);
-}
+unsigned strips_of(int64_t n) { return unsigned(divide_up(n, kStrip)); }
 
 }  // namespace
 
 int contrastive_forward(CbContext* context, const contrastive_args* f) {
   Loss a;
   if (const int status = loss_of(context, *f, &a)) return status;
-  const int64_t n = f->n;
-  if (n > 0) {
-    const Epilogue logits = plain(f->logits, CB_F32, 0, n);
-    if (const int status =
-            product(context, {f->image, CB_F32, false, f->p}, {f->text, CB_F32, false, f->p}, n, n, f->p, logits))
-      return status;
-    if (const int status = CB_LAUNCH(context, rows_forward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a))
-      return status;
-    if (const int status =
-            CB_LAUNCH(context, columns_forward_kernel, dim3(unsigned(divide_up(n, kWarp))), dim3(kThreads), 0, a))
-      return status;
-  }
-  const Finish finish{f->loss, 0, n > 0 ? 1.0 / (2.0 * double(n)) : 0.0};
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, 2 * n, finish, a.rows);
+  const int64_t n = f->n, strips = strips_of(n);
+  const int64_t splits = larger(1, smaller(smaller(kMostParts, strips), kFullMachine / (2 * strips)));
+  void* const room = context->scratch(context, size_t(2 * splits * n) * sizeof(Statistics));
+  Statistics* const parts = static_cast<Statistics*>(room);
+  double* const entropies = static_cast<double*>(context->scratch(context, size_t(2 * n) * sizeof(double)));
+  if (parts == nullptr || entropies == nullptr) return CB_OUT_OF_MEMORY;
+  const dim3 grid(unsigned(strips), unsigned(splits), 2);
+  if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, parts)) return status;
+  if (const int status = CB_LAUNCH(context, entropies_kernel, dim3(unsigned(divide_up(2 * n, kThreads))),
+                                   dim3(kThreads), 0, a, splits, parts, entropies))
+    return status;
+  const Finish finish{f->loss, 0, 1.0 / (2.0 * double(n))};
+  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, 2 * n, finish, entropies);
 }
 
 int contrastive_backward(CbContext* context, const contrastive_grads* g) {
   const contrastive_args& f = *g->f;
   Loss a;
   if (const int status = loss_of(context, f, &a)) return status;
-  float* const s = static_cast<float*>(context->scratch(context, sizeof(float)));
-  if (s == nullptr) return CB_OUT_OF_MEMORY;
-  const int64_t n = f.n;
-  if (n > 0) {
-    if (const int status = CB_LAUNCH(context, rows_backward_kernel, dim3(unsigned(n)), dim3(kThreads), 0, a, g->dy,
-                                     g->dscale != nullptr))
-      return status;
-    if (const int status = CB_LAUNCH(context, factor_kernel, dim3(1), dim3(1), 0, a, s)) return status;
+  const int64_t strips = strips_of(f.n);
+  double* along = nullptr;
+  if (g->dscale != nullptr) {
+    along = static_cast<double*>(context->scratch(context, size_t(strips) * sizeof(double)));
+    if (along == nullptr) return CB_OUT_OF_MEMORY;
   }
-  Epilogue e = plain(g->dimage, CB_F32, g->dimage_accumulate, f.p);
-  e.gate = s;
-  const Operand image{f.image, CB_F32, true, f.p}, text{f.text, CB_F32, true, f.p};
-  if (g->dimage != nullptr)
-    if (const int status = product(context, {f.logits, CB_F32, false, n}, text, n, f.p, n, e)) return status;
-  e.y = {g->dtext, CB_F32, g->dtext_accumulate};
-  if (g->dtext != nullptr)
-    if (const int status = product(context, {f.logits, CB_F32, true, n}, image, n, f.p, n, e)) return status;
+  const Output image{g->dimage, CB_F32, g->dimage_accumulate}, text{g->dtext, CB_F32, g->dtext_accumulate};
+  const Gradient gradient{image, text, g->dy, along};
+  const dim3 grid(unsigned(strips), unsigned(divide_up(f.p, kChunk)), 2);
+  if (const int status = CB_LAUNCH(context, gradient_kernel, grid, dim3(kThreads), 0, a, gradient)) return status;
   if (g->dscale == nullptr) return CB_OK;
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, n,
-                   Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
+  const Finish finish{g->dscale, g->dscale_accumulate, 1.0};
+  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, strips, finish, along);
 }
 
 }  // namespace cuda

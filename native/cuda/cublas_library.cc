@@ -13,6 +13,8 @@ namespace cambium {
 namespace cuda {
 namespace {
 
+constexpr size_t kLeastVersion = 120000;  // what cublas_lt.h declares
+
 // Files in the order in which they are tried; names without a folder are the loader's business.
 std::vector<std::string> places(const char* path) {
   std::vector<std::string> out;
@@ -53,27 +55,33 @@ bool bind_all(void* library, lt::Library* out) {
          bind(library, "MatmulAlgoGetHeuristic", &out->MatmulAlgoGetHeuristic) && bind(library, "Matmul", &out->Matmul);
 }
 
-bool load(const char* path, lt::Library* out, std::string* where) {
-#if defined(CAMBIUM_CUDA_EMULATED)
-  if (path && std::string(path) == "emulated") {
-    *out = lt::kEmulated;
-    *where = path;
-    return true;
-  }
-#endif
+// Opens the first library that will do; else `where` says what was wrong with the last one that is there.
+bool load(const char* path, Cublas* out, char* where, size_t size) {
+  snprintf(where, size, "no cuBLASLt was found; CAMBIUM_CUBLAS names its file");
   for (const std::string& place : places(path)) {
     void* const library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) continue;
-    if (bind_all(library, out)) {
-      *where = place;
+    if (!library) {
+      if (path && place == path) snprintf(where, size, "CAMBIUM_CUBLAS: %.120s", dlerror());
+      continue;
+    }
+    lt::Library entries{};
+    lt::Handle handle = nullptr;
+    const size_t version = bind_all(library, &entries) ? entries.GetVersion() : 0;
+    if (version >= kLeastVersion && entries.Create(&handle) == 0) {
+      *out = {entries, handle};
+      // 130000 is 13.0.0; older ones count 120205.
+      snprintf(where, size, "cuBLASLt %zu.%zu from %.100s", version / 10000, version % 10000 / 100, place.c_str());
       return true;
     }
+    snprintf(where, size, version < kLeastVersion ? "expected cuBLASLt 12 or newer, got another: %.80s" : "cuBLASLt fails to start: %.80s", place.c_str());
     dlclose(library);
   }
   return false;
 }
 
-Cublas opened;  // plain data: nothing is freed when the process ends
+// Plain data: nothing is freed when the process ends.
+Cublas opened;
+char found[160];
 
 }  // namespace
 
@@ -81,24 +89,11 @@ const Cublas& cublas() { return opened; }
 
 void open_cublas(Device& device, const char* path) {
   static std::mutex once;
-  static std::string where;
   std::lock_guard<std::mutex> lock(once);
   const char* const asked = std::getenv("CAMBIUM_PRODUCTS");
   const bool wanted = !asked || std::string(asked) != "own";
-  if (wanted && !opened.handle) {
-    lt::Library library{};
-    lt::Handle handle = nullptr;
-    if (load(path, &library, &where) && library.Create(&handle) == 0) {
-      opened.library = library;
-      opened.handle = handle;
-    }
-  }
-  if (!opened.handle) {
-    snprintf(device.products, sizeof device.products, "own (%s)", wanted ? "no cuBLASLt was found; CAMBIUM_CUBLAS names its file" : "CAMBIUM_PRODUCTS");
-    return;
-  }
-  const size_t version = opened.library.GetVersion();  // 130000 is 13.0.0; older ones count 120205
-  snprintf(device.products, sizeof device.products, "own, and cuBLASLt %zu.%zu from %.100s", version / 10000, version % 10000 / 100, where.c_str());
+  if (wanted && !opened.handle) load(path, &opened, found, sizeof found);
+  snprintf(device.products, sizeof device.products, opened.handle ? "own, and %.140s" : "own (%.140s)", wanted || opened.handle ? found : "CAMBIUM_PRODUCTS");
 }
 
 }  // namespace cuda

@@ -36,9 +36,10 @@ struct Request {
   void* y;
   int32_t y_type;
   int64_t y_stride;
+  int32_t compute;
 };
 
-bool request_of(int32_t type, const Product& p, Request* out) {
+bool request_of(CbContext* context, int32_t type, const Product& p, Request* out) {
   const Epilogue& e = p.epilogue;
   const Part& part = p.part[0];
   if (p.parts != 1 || e.gate || e.column_scale || e.act != CB_ACT_NONE || e.raw.data || e.pre.data || e.skip.data) return false;
@@ -47,7 +48,8 @@ bool request_of(int32_t type, const Product& p, Request* out) {
   if (e.residual.data && (e.residual.type != e.y.type || e.y.accumulate)) return false;
   if (e.bias && e.y.type != CB_F32) return false;  // it would want the bias in bf16
   const void* const added = e.residual.data ? e.residual.data : e.y.data;
-  *out = {p.m, p.n, part.k, part.a, part.b, added, e.residual.data || e.y.accumulate ? 1.f : 0.f, e.bias, e.y.data, e.y.type, e.stride};
+  *out = {p.m, p.n, part.k, part.a, part.b, added, e.residual.data || e.y.accumulate ? 1.f : 0.f, e.bias, e.y.data, e.y.type, e.stride,
+          type == CB_F32 && by_tf32(context, p) ? lt::kComputeFastTF32 : lt::kComputeF32};
   return true;
 }
 
@@ -57,7 +59,7 @@ class Call {
   Call(const Cublas& cublas, const Request& r) : lt_(cublas.library) {
     const int32_t b_op = r.b.across ? lt::kPlain : lt::kTransposed, a_op = r.a.across ? lt::kTransposed : lt::kPlain;
     const uint32_t epilogue = r.bias ? lt::kBias : lt::kNoEpilogue;
-    keep(lt_.MatmulDescCreate(&description, lt::kComputeF32, lt::kF32));
+    keep(lt_.MatmulDescCreate(&description, r.compute, lt::kF32));
     if (!status) set(lt::kTransA, b_op), set(lt::kTransB, a_op), set(lt::kEpilogue, epilogue);
     if (!status && r.bias) set(lt::kBiasPointer, r.bias);
     layout(&b, r.b, r.n, r.k), layout(&a, r.a, r.m, r.k);
@@ -88,10 +90,10 @@ class Call {
   const lt::Library& lt_;
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int32_t, int32_t, bool, bool, int64_t, int64_t, int64_t, bool, bool, uint32_t, uint32_t, uint32_t, uint32_t>;
+using Key = std::tuple<int64_t, int64_t, int64_t, int32_t, int32_t, int32_t, bool, bool, int64_t, int64_t, int64_t, bool, bool, uint32_t, uint32_t, uint32_t, uint32_t>;
 
 Key key_of(const Request& r) {
-  return {r.m,         r.n,    r.k,         r.a.type,      r.y_type, r.a.across,           r.b.across,           r.a.stride,          r.b.stride,
+  return {r.m,         r.n,    r.k,         r.compute, r.a.type,      r.y_type, r.a.across,           r.b.across,           r.a.stride,          r.b.stride,
           r.y_stride, r.bias, r.beta != 0, alignment_of(r.a.data), alignment_of(r.b.data), alignment_of(r.added), alignment_of(r.y)};
 }
 
@@ -126,7 +128,7 @@ const lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const
 bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product, int* status) {
   const Cublas& cublas = cuda::cublas();
   Request r;
-  if (!cublas.handle || !request_of(type, product, &r)) return false;
+  if (!cublas.handle || !request_of(context, type, product, &r)) return false;
   const Call call(cublas, r);
   const lt::Heuristic* const best = call.status ? nullptr : algorithm_for(cublas, r, call);
   if (!best) return false;

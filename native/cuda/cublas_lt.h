@@ -1,6 +1,6 @@
 // cuBLASLt, as much of it as is used: declared here, opened at run time, so that this compiles and runs without cuBLAS.
 // Numbers and signatures are those of NVIDIA's documentation for cuBLAS 12 and 13; a test runs the calls against a library
-// of our own with the documented meaning (emulation/cublas_lt.cc).
+// of our own with the documented meaning (emulation/cublas/cublas_lt.cc).
 #pragma once
 #include "cuda/device.h"
 #include "cuda/gemm.h"
@@ -59,10 +59,6 @@ struct Library {
   Status (*Matmul)(Handle, Description, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta, const void* c, Layout,
                    void* d, Layout, const Algorithm*, void* workspace, size_t bytes, cudaStream_t);
 };
-
-#if defined(CAMBIUM_CUDA_EMULATED)
-extern const Library kEmulated;  // what CAMBIUM_CUBLAS=emulated opens
-#endif
 
 }  // namespace lt
 }  // namespace cuda

@@ -22,6 +22,7 @@ struct Part {
 struct Product {
   int64_t m, n;
   int32_t parts;  // 1 or 2
+  bool exact;     // operands of f32 keep all their bits, whatever the context allows
   Part part[2];
   Epilogue epilogue;
 };
@@ -33,6 +34,9 @@ int multiply(CbContext* context, int32_t type, const Product& product);
 // any. partial: [splits, m, n] when splits > 1; the caller adds them up.
 int multiply_bf16(CbContext* context, const Product& product, int splits, float* partial);
 int multiply_f32(CbContext* context, const Product& product, int splits, float* partial);
+
+// Whether the f32 product may round its operands to TF32.
+inline bool by_tf32(CbContext* context, const Product& p) { return context->tf32 != 0 && !p.exact; }
 
 // Epilogue of a plain result.
 inline Epilogue plain(void* y, int32_t type, int32_t accumulate, int64_t stride) {

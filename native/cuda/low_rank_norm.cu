@@ -32,7 +32,7 @@ __global__ void low_rank_norm_kernel(low_rank_norm_args f, int64_t rank, const f
 // [rows, rank] = left · Aᵀ
 int times_a(CbContext* context, const low_rank_norm_args& f, Operand left, int64_t rows, float* result) {
   Product p{};
-  p.m = rows, p.n = f.rank, p.parts = 1;
+  p.m = rows, p.n = f.rank, p.parts = 1, p.exact = true;
   p.part[0] = {left, {f.a, CB_F32, false, f.in}, f.in};
   p.epilogue = plain(result, CB_F32, 0, f.rank);
   return multiply(context, CB_F32, p);

@@ -35,6 +35,13 @@ __device__ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uin
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// The nearest number with 10 bits of fraction; halves go away from zero.
+__device__ inline float round_tf32(float x) {
+  uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+}
+
 __device__ inline void load_matrix_x4(uint32_t (&out)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -146,6 +153,7 @@ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
   emulated::Product p{d, a, b};
   emulation::warp_collective(0xffffffffu, emulated::product_tf32, &p);
 }
+inline float round_tf32(float x) { return std::isfinite(x) ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x; }
 inline void load_matrix_x4(uint32_t (&out)[4], const void* row) {
   emulated::Load l{row, out};
   emulation::warp_collective(0xffffffffu, emulated::load<false>, &l);

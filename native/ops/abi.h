@@ -28,6 +28,7 @@ typedef struct CbContext {
   // Of another device; null on the CPU. upload: host bytes (free again on return) to device memory, in stream order.
   int (*upload)(struct CbContext*, void* to, const void* from, size_t bytes);
   CbFault* fault;  // in device memory
+  int32_t tf32;    // products of f32 may round their operands to TF32, as CbDevice says
 } CbContext;
 
 // A slot beside a weight in which a backend keeps a permuted copy. Valid while `version` equals the weight's version.

@@ -125,7 +125,7 @@ typedef struct token_embed_args {
   int64_t m, d, vocabulary, length;
   const int32_t *ids, *positions;  // [M]; out of range: CB_INDEX
   const void* table;
-  int32_t table_type;
+  int32_t table_type;  // CB_F16 besides, for a table that does not train
   const float* position;
   float* y;
 } token_embed_args;
@@ -186,7 +186,7 @@ typedef struct l2_normalize_grads {
 //   ỹ_ij = (1−ε)/|P(i)| where labels agree, ε/(N−|P(i)|) elsewhere (ε counts as 0 for a row without negatives)
 //   loss = −1/2N Σ_ij ỹ_ij [ log softmax_j z_ij + log softmax_i z_ij ]    (the same ỹ both ways, as in the paper's code)
 // f, g [N,P] f32, already normalised. Labels agree as integers. InfoNCE: labels 0…N−1, margin 0, ε 0.
-// logits [N,N] f32 is the one big array: filled by forward, used up by backward. row_lse, column_lse [N].
+// N >= 1. Nothing N×N is kept: row_lse, column_lse [N], the log-sum-exps of z along each, are all that backward needs.
 typedef struct contrastive_args {
   int64_t n, p;
   const float *image, *text;
@@ -194,7 +194,6 @@ typedef struct contrastive_args {
   const float* scale;
   int32_t log_scale;
   float margin, epsilon;
-  float* logits;
   float *row_lse, *column_lse;
   float* loss;  // [1]
 } contrastive_args;

@@ -15,17 +15,17 @@ Tensor contrastive(Session& s, const Tensor& image, const Tensor& text, const Te
   if (scale->count() != 1) fail("E_SHAPE", "contrastive: expected a scale of one element, got %s", scale->shape.text().c_str());
   if (!(epsilon >= 0 && epsilon < 1)) fail("E_ARGUMENT", "contrastive: expected epsilon in [0, 1), got %g", epsilon);
   const bool wants = s.tape().wants({image, text, scale});
-  Tensor logits = s.empty({n, n}, DType::f32, "contrastive"), rows = s.empty({n}, DType::f32, "contrastive"), columns = s.empty({n}, DType::f32, "contrastive");
+  Tensor rows = s.empty({n}, DType::f32, "contrastive"), columns = s.empty({n}, DType::f32, "contrastive");
   Tensor loss = s.empty({1}, DType::f32, "contrastive");
   contrastive_args a{};
   a.n = n, a.p = p, a.image = image->data<float>(), a.text = text->data<float>(), a.labels = labels->data<int32_t>();
   a.scale = scale->data<float>(), a.log_scale = log_scale, a.margin = static_cast<float>(margin), a.epsilon = static_cast<float>(epsilon);
-  a.logits = logits->data<float>(), a.row_lse = rows->data<float>(), a.column_lse = columns->data<float>(), a.loss = loss->data<float>();
+  a.row_lse = rows->data<float>(), a.column_lse = columns->data<float>(), a.loss = loss->data<float>();
   s.run("contrastive", s.backend().contrastive_forward, a);
   if (!wants) return loss;
   s.tape().record("contrastive", {loss},
                   [&s, a, vi = Var(image), vt = Var(text), vs = Var(scale), vy = Var(loss), si = Saved(image), st = Saved(text), sl = Saved(labels), ss = Saved(scale),
-                   logits, rows, columns](Gradients& g) {
+                   rows, columns](Gradients& g) {
                     const Tensor dy = g.take(vy);
                     if (!dy) return;
                     si.get("contrastive"), st.get("contrastive"), sl.get("contrastive"), ss.get("contrastive");

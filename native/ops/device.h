@@ -20,6 +20,7 @@ typedef struct CbDevice {
   char message[256];
   void* stream;    // for CbContext
   CbFault* fault;  // in device memory
+  int32_t tf32;    // 0 unless who opened the device asks for it: matrix products of f32 on tensor cores, 10 bits of fraction
 
   void* (*allocate)(struct CbDevice*, size_t bytes);  // null: no memory
   void (*release)(struct CbDevice*, void* data);      // waits for the queue first

@@ -62,6 +62,7 @@ void check_error(const std::string& name, int status, const std::string& text,
 inline double tolerance_of(int32_t type, double f32 = 3e-6, double bf16 = 4e-3) { return type == CB_F32 ? f32 : bf16; }
 
 const Backend& backend();  // of the level in force
+void restart_random();     // every level is checked with the same numbers
 int failures();
 
 }  // namespace cambium_test

@@ -16,6 +16,7 @@ int main() {
     const bool available = cambium::level_available(level == Level::amx ? Level::avx512_bf16 : level);
     if (forced ? level != cambium::cpu_level() : !available) continue;
     cambium::set_cpu_level(level);
+    cambium_test::restart_random();
     const int before = cambium_test::failures();
     cambium_test::linear_tests();
     cambium_test::low_rank_tests();

@@ -263,6 +263,6 @@ cudaError_t cudaGraphDestroy(cudaGraph_t);
 namespace cambium {
 namespace emulation {
 // Queues or captures a launch, as a stream does; refuses what a GPU refuses.
-cudaError_t enqueue_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t, std::function<void()> body);
+__attribute__((visibility("default"))) cudaError_t enqueue_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t, std::function<void()> body);
 }  // namespace emulation
 }  // namespace cambium

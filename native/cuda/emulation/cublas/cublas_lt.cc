@@ -1,6 +1,10 @@
-// A cuBLASLt of the emulated device: plain loops with the documented meaning of what we set, column-major throughout. An
-// attribute that is unknown, a size that does not fit or a pointer less aligned than promised is refused.
+// A cuBLASLt of the emulated device, a library of its own as the real one is: plain loops with the documented meaning of what
+// we set, column-major throughout. An attribute that is unknown, a size that does not fit or a pointer less aligned than
+// promised is refused. CAMBIUM_EMULATION_CUBLAS: the version that it says it is, 130000 if nothing else.
+#include <cstdlib>
+
 #include "cuda/cublas_lt.h"
+#include "cuda/warp.h"
 
 namespace cambium {
 namespace cuda {
@@ -29,6 +33,7 @@ struct Matrix {
 };
 
 struct Plan {
+  int compute;
   int32_t trans_a = kPlain, trans_b = kPlain;
   uint32_t epilogue = kNoEpilogue;
   const float* bias = nullptr;
@@ -73,7 +78,7 @@ bool fits(const Plan& o, const Matrix& a, const Matrix& b, const Matrix& d) {
   return m == d.rows && n == d.columns && k == bk && leading && types;
 }
 
-Status heuristic(Handle, Description o, Layout a, Layout b, Layout, Layout d, Preference p, int, Heuristic* out, int* found) {
+Status heuristic(Description o, Layout a, Layout b, Layout d, Preference p, Heuristic* out, int* found) {
   if (!fits(*static_cast<Plan*>(o), *static_cast<Matrix*>(a), *static_cast<Matrix*>(b), *static_cast<Matrix*>(d))) return kInvalid;
   const auto& w = *static_cast<Wishes*>(p);
   *out = {};
@@ -83,8 +88,8 @@ Status heuristic(Handle, Description o, Layout a, Layout b, Layout, Layout d, Pr
   return 0;
 }
 
-Status matmul(Handle, Description description, const void* alpha, const void* a, Layout la, const void* b, Layout lb, const void* beta, const void* c,
-              Layout, void* d, Layout ld, const Algorithm* algorithm, void* workspace, size_t bytes, cudaStream_t stream) {
+Status matmul(Description description, const void* alpha, const void* a, Layout la, const void* b, Layout lb, const void* beta, const void* c, void* d,
+              Layout ld, const Algorithm* algorithm, void* workspace, size_t bytes, cudaStream_t stream) {
   const Plan o = *static_cast<Plan*>(description);
   const Matrix ma = *static_cast<Matrix*>(la), mb = *static_cast<Matrix*>(lb), md = *static_cast<Matrix*>(ld);
   const void* const pointers[4] = {a, b, c, d};
@@ -93,11 +98,15 @@ Status matmul(Handle, Description description, const void* alpha, const void* a,
   if (!fits(o, ma, mb, md) || (bytes > 0 && !workspace)) return kInvalid;
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const uint64_t k = o.trans_a ? ma.rows : ma.columns;
+  const bool rounds = o.compute == kComputeFastTF32;
+  const auto operand = [rounds](float x) { return rounds ? round_tf32(x) : x; };
   const auto work = [=] {
     for (uint64_t j = 0; j < md.columns; ++j) {
       for (uint64_t i = 0; i < md.rows; ++i) {
         float sum = 0;
-        for (uint64_t l = 0; l < k; ++l) sum += (o.trans_a ? ma.at(a, l, i) : ma.at(a, i, l)) * (o.trans_b ? mb.at(b, j, l) : mb.at(b, l, j));
+        for (uint64_t l = 0; l < k; ++l) {
+          sum += operand(o.trans_a ? ma.at(a, l, i) : ma.at(a, i, l)) * operand(o.trans_b ? mb.at(b, j, l) : mb.at(b, l, j));
+        }
         float x = scale * sum + (keep != 0 ? keep * md.at(c, i, j) : 0);
         if (o.epilogue == kBias) x += o.bias[i];
         md.put(d, i, j, x);
@@ -114,36 +123,47 @@ Status destroy(void* object) {
 }
 
 }  // namespace
-
-extern const Library kEmulated;
-const Library kEmulated = {
-    [] { return size_t{130000}; },
-    [](Handle* out) {
-      static int handle;
-      *out = &handle;
-      return Status{0};
-    },
-    [](Description* out, int compute, int scale) {
-      *out = new Plan;
-      return compute == kComputeF32 && scale == kF32 ? Status{0} : kInvalid;
-    },
-    destroy<Plan>,
-    set_plan,
-    [](Layout* out, int type, uint64_t rows, uint64_t columns, int64_t leading) {
-      *out = new Matrix{type, rows, columns, leading};
-      return type == kF32 || type == kBF16 ? Status{0} : kInvalid;
-    },
-    destroy<Matrix>,
-    [](Preference* out) {
-      *out = new Wishes;
-      return Status{0};
-    },
-    destroy<Wishes>,
-    set_wish,
-    heuristic,
-    matmul,
-};
-
 }  // namespace lt
 }  // namespace cuda
 }  // namespace cambium
+
+using namespace cambium::cuda::lt;
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT size_t cublasLtGetVersion() {
+  const char* const version = std::getenv("CAMBIUM_EMULATION_CUBLAS");
+  return version ? std::strtoul(version, nullptr, 10) : 130000;
+}
+EXPORT Status cublasLtCreate(Handle* out) {
+  static int handle;
+  *out = &handle;
+  return 0;
+}
+EXPORT Status cublasLtMatmulDescCreate(Description* out, int compute, int scale) {
+  *out = new Plan{compute};
+  return (compute == kComputeF32 || compute == kComputeFastTF32) && scale == kF32 ? 0 : kInvalid;
+}
+EXPORT Status cublasLtMatmulDescDestroy(Description d) { return destroy<Plan>(d); }
+EXPORT Status cublasLtMatmulDescSetAttribute(Description d, int attribute, const void* value, size_t bytes) {
+  return set_plan(d, attribute, value, bytes);
+}
+EXPORT Status cublasLtMatrixLayoutCreate(Layout* out, int type, uint64_t rows, uint64_t columns, int64_t leading) {
+  *out = new Matrix{type, rows, columns, leading};
+  return type == kF32 || type == kBF16 ? 0 : kInvalid;
+}
+EXPORT Status cublasLtMatrixLayoutDestroy(Layout l) { return destroy<Matrix>(l); }
+EXPORT Status cublasLtMatmulPreferenceCreate(Preference* out) {
+  *out = new Wishes;
+  return 0;
+}
+EXPORT Status cublasLtMatmulPreferenceDestroy(Preference p) { return destroy<Wishes>(p); }
+EXPORT Status cublasLtMatmulPreferenceSetAttribute(Preference p, int attribute, const void* value, size_t bytes) {
+  return set_wish(p, attribute, value, bytes);
+}
+EXPORT Status cublasLtMatmulAlgoGetHeuristic(Handle, Description o, Layout a, Layout b, Layout, Layout d, Preference p, int, Heuristic* out, int* found) {
+  return heuristic(o, a, b, d, p, out, found);
+}
+EXPORT Status cublasLtMatmul(Handle, Description description, const void* alpha, const void* a, Layout la, const void* b, Layout lb, const void* beta,
+                             const void* c, Layout, void* d, Layout ld, const Algorithm* algorithm, void* workspace, size_t bytes, cudaStream_t stream) {
+  return matmul(description, alpha, a, la, b, lb, beta, c, d, ld, algorithm, workspace, bytes, stream);
+}
