@@ -85,15 +85,23 @@ async function byRun({ labels: given, templates: asked, top, task, ...rest }: Se
 
 /** A file's names, with the templates that stand beside them; or the text cut at its commas. */
 async function readLabels(given: string | readonly string[]): Promise<{ labels: readonly string[]; templates?: readonly string[] }> {
-  if (typeof given !== 'string') return { labels: given }
+  if (typeof given !== 'string') return { labels: distinct(given) }
   if ((await stat(given).catch(() => undefined))?.isFile()) {
     const { classNames, templates } = await readClassFile(given)
     const labels = Array.isArray(classNames) ? classNames : Object.values(classNames ?? {})
     if (labels.length === 0) throw new UsageError(`--labels ${given}: expected a file with labels, got none in it`)
-    return { labels, templates }
+    return { labels: distinct(labels), templates }
   }
+  if (/^[^,]+\.(json|txt)$/i.test(given)) throw new UsageError(`--labels ${given}: expected a file with labels, got no such file`)
   const labels = given.split(',').map((label) => label.trim())
   if (labels.some((label) => label === ''))
     throw new UsageError(`--labels: expected labels with commas between them, got ${JSON.stringify(given)}`)
-  return { labels }
+  return { labels: distinct(labels) }
+}
+
+/** Labels given twice would share what belongs to one. */
+function distinct(labels: readonly string[]): readonly string[] {
+  const twice = labels.find((label, i) => labels.indexOf(label) !== i)
+  if (twice !== undefined) throw new UsageError(`--labels: expected each label once, got ${JSON.stringify(twice)} twice`)
+  return labels
 }

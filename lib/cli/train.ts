@@ -40,7 +40,7 @@ export function trainCommand(exit: (code: number) => void): Command {
       'r-adapter, lora (an adapter of PEFT), full (every weight, same objective) or flyp (every weight, InfoNCE) (default: r-adapter)',
     )
     .option('--epochs <n>', 'passes over the images (default: 10)', numeric)
-    .option('--batch <n>', 'images of one optimizer step (default: 64)', numeric)
+    .option('--batch <n>', 'images of one optimizer step (default: 64, or all where there are fewer)', numeric)
     .option('--accumulate <k>', 'cut each batch into k parts to save memory; the result is the same', numeric)
     .option('--activation-checkpointing', 'keep only the inputs of blocks for backward and run them again: less memory, more time')
     .option('--lr <rate>', 'peak learning rate (default: 5e-4; lora: 2e-4; full and flyp: 1e-5)', numeric)
@@ -188,6 +188,8 @@ function describe(report: FineTuneReport): string {
   lines.push(`${report.steps} steps in ${report.seconds.toFixed(1)} s, peak memory ${formatBytes(report.peakBytes)}`)
   if (report.skipped > 0) lines.push(`${report.skipped} broken images left out`)
   if (report.alpha) lines.push(`alpha ${report.alpha.value} (${report.alpha.by})`)
+  if (report.alpha?.by === 'validation' && report.alpha.value === 0)
+    lines.push('warning: validation likes no alpha above 0 better, so the merged model is the model as it was')
   for (const [what, folder] of Object.entries(report.files)) lines.push(`${what}: ${folder}`)
   return lines.join('\n')
 }

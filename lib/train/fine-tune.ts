@@ -38,7 +38,7 @@ type TrainerSettings = Partial<
 /** Enough points to see how what is learned is paid for. */
 const DEFAULT_CURVE: readonly number[] = [0, 0.25, 0.5, 0.75, 1]
 
-/** `epochs` is 10 and `batch` 64 by default. */
+/** `epochs` is 10 and `batch` 64 by default, or all images where there are fewer. */
 export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, TrainerSettings {
   /** Folder of the pretrained CLIP. */
   model: string
@@ -111,14 +111,15 @@ export interface FineTuneReport {
  * @throws E_MEMORY, E_OUT for a folder that holds another run, E_DATA and the errors of files; the signal's reason when aborted
  * after training
  */
-export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport> {
-  await refuseOverwrite(options.out, options.resume ?? false)
+export async function fineTune(given: FineTuneOptions): Promise<FineTuneReport> {
+  await refuseOverwrite(given.out, given.resume ?? false)
   const { budget } = native.memory()
-  const { dtype, imageSize, activationCheckpointing } = options
-  const clip = await Clip.load(options.model, { dtype, imageSize, checkpoint: activationCheckpointing ? 'blocks' : 'none' })
+  const { dtype, imageSize, activationCheckpointing } = given
+  const clip = await Clip.load(given.model, { dtype, imageSize, checkpoint: activationCheckpointing ? 'blocks' : 'none' })
   try {
-    const data = await openFineTuneData(options)
-    const { estimate, seconds } = await planRun(clip, data, { ...methodDefaults(options), ...options, batch: options.batch ?? 64 })
+    const data = await openFineTuneData(given)
+    const options = { ...given, batch: given.batch ?? defaultBatch(data.train.length, given.accumulate) }
+    const { estimate, seconds } = await planRun(clip, data, { ...methodDefaults(options), ...options })
     options.onEvent?.({ type: 'plan', images: data.train.length, validation: data.validation?.data.length ?? 0, estimate, seconds })
     const trained = await createMethod(clip, { ...options, epsilon: options.epsilon ?? (data.train.labelled ? undefined : 0) })
     try {
@@ -132,11 +133,17 @@ export async function fineTune(options: FineTuneOptions): Promise<FineTuneReport
   }
 }
 
+/** 64, or what a small set has; cut so that it has `accumulate` equal parts. */
+function defaultBatch(images: number, accumulate = 1): number {
+  const most = Math.min(64, images)
+  return most - (most % accumulate) || most
+}
+
 async function run(
   clip: Clip,
   data: FineTuneData,
   trained: TrainedMethod,
-  options: FineTuneOptions,
+  options: FineTuneOptions & { readonly batch: number },
   estimate: TrainingEstimate,
 ): Promise<FineTuneReport> {
   const log = new RunLog(options.out)
@@ -183,10 +190,10 @@ function createTrainer(
   clip: Clip,
   data: FineTuneData,
   { method, objective }: TrainedMethod,
-  options: FineTuneOptions,
+  options: FineTuneOptions & { readonly batch: number },
   log: RunLog,
 ): Trainer {
-  const { epochs = 10, batch = 64, dedupe, cut, accumulate, warmup, minLr, clipNorm, seed, skipBroken, exif, checkpointEvery } = options
+  const { epochs = 10, batch, dedupe, cut, accumulate, warmup, minLr, clipNorm, seed, skipBroken, exif, checkpointEvery } = options
   const { lr, weightDecay, ema } = {
     ...methodDefaults(options),
     ...definedOf({ lr: options.lr, weightDecay: options.weightDecay, ema: options.ema }),

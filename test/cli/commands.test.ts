@@ -29,6 +29,12 @@ const train = (...args: string[]) => [
 ]
 
 describe('train, eval and merge', () => {
+  test('that validation chose the model as it was is said', async () => {
+    const { code, out } = await cambium(train('--out', at('none'), '--epochs', '1', '--alphas', '0', '--no-report'))
+    expect(code).toBe(0)
+    expect(out).toContain('alpha 0 (validation)\nwarning: validation likes no alpha above 0 better')
+  })
+
   test('one after the other', async () => {
     const templates = ['--templates', 'a {}.', '--templates', 'my {}']
     const trained = await cambium(

@@ -200,6 +200,8 @@ describe('classify', () => {
 
 test.each([
   [['classify', '--model', 'm', 'x.png'], /--labels: expected a value/],
+  [['classify', '--model', 'm', '--labels', 'a,b,a', 'x.png'], /--labels: expected each label once, got "a" twice/],
+  [['classify', '--model', 'm', '--labels', 'none.json', 'x.png'], /--labels none.json: expected a file with labels, got no such file/],
   [['classify', '--model', 'm', '--labels', 'a,,b', 'x.png'], /--labels: expected labels with commas/],
   [['classify', '--model', 'm', '--labels', 'a', '--top', '0', 'x.png'], /--top/],
   [['embed', 'x.png'], /--model: expected a value/],

@@ -129,6 +129,13 @@ test('few shots train, the rest of a class validates nothing', async () => {
   expect(report.images).toEqual({ train: 6, validation: 6 })
 })
 
+test('without a batch a small set is one, cut where it is accumulated', async () => {
+  const small = { ...settings, batch: undefined, epochs: 1, validationShare: 0, tests: [], ood: [] }
+  expect(await fineTune({ ...small, out: at('small') })).toMatchObject({ done: true, steps: 1 })
+  expect(await fineTune({ ...small, out: at('small-parts'), accumulate: 5 })).toMatchObject({ done: true, steps: 1 })
+  expect(JSON.parse(readFileSync(at('small-parts', 'run.json'), 'utf8'))).toMatchObject({ settings: { batch: 20 } })
+})
+
 test('broken images are left out and counted', async () => {
   await tinyImages(at('broken'), ['red', 'green'], 3)
   writeFileSync(at('broken', 'red', 'torn.png'), 'torn')
