@@ -15,7 +15,11 @@ struct SlotRoom {
   char *keys, *values, *keys_across;  // right: Krᵀ, Vrᵀ in panels of nr slots; Kr
   char *p, *ds, *ds_left;             // right operands over all queries, a panel of nr slots after the other; left operand
   float *scores, *dscores;            // tiles, [panels][mr][nr]
+  float *p_by_slot, *ds_by_slot;      // a tile, [slots][lanes_of(s)]
 };
+
+// Sums over slots are sums over vectors: a tile's rows and slots are exchanged, [slots][lanes_of(s)].
+inline int64_t lanes_of(const AttentionShape& s) { return divide_up(s.mr, W) * W; }
 
 inline void take_slots(const AttentionShape& s, int64_t n, int64_t slots, Pieces& pieces, SlotRoom* r) {
   const int64_t rows = divide_up(n, s.mr) * s.mr, panels = divide_up(slots, s.nr), padded = panels * s.nr;
@@ -27,6 +31,8 @@ inline void take_slots(const AttentionShape& s, int64_t n, int64_t slots, Pieces
   r->ds_left = pieces.take<char>(slots > 0 ? left_bytes(s, n, padded) : 0);
   r->scores = pieces.take<float>(s.mr * padded * 4);
   r->dscores = pieces.take<float>(s.mr * padded * 4);
+  r->p_by_slot = pieces.take<float>(padded * lanes_of(s) * 4);
+  r->ds_by_slot = pieces.take<float>(padded * lanes_of(s) * 4);
 }
 
 // What the keys' backward has: left panels over all queries, and by query lse (in powers of two) and delta.
@@ -36,85 +42,111 @@ struct QueryPanels {
   float* delta;
 };
 
-// f(place, slot) for every W slots of a row of tiles: `place` is where they stand behind the row's start in [panels][mr][nr].
-template <class F>
-CAMBIUM_INLINE void for_slots(const AttentionShape& s, int64_t slots, const F& f) {
-  for (int64_t first = 0, panel = 0; first < slots; first += s.nr, panel += s.mr * s.nr) {
-    for (int64_t c = 0; c < s.nr && first + c < slots; c += W) {
-      f(panel + c, lane_index() + int32_t(first + c) < int32_t(slots));
+// W rows of a tile from `row` on; behind its last row there are zeros.
+inline void rows_to_lanes(const AttentionShape& s, int64_t slots, const float* tile, int64_t row, float* by_slot) {
+  for (int64_t first = 0; first < slots; first += s.nr, tile += s.mr * s.nr) {
+    for (int64_t c = 0; c < columns_for(s, slots - first); c += W) {
+      vf r[W];
+#pragma GCC unroll 16
+      for (int t = 0; t < W; ++t) r[t] = row + t < s.mr ? load(tile + (row + t) * s.nr + c) : vf{};
+      transpose(r);
+#pragma GCC unroll 16
+      for (int t = 0; t < W; ++t) store(by_slot + (first + c + t) * lanes_of(s) + row, r[t]);
     }
   }
 }
 
-// Own softmax of a row: scores become w·P and dp becomes dS; returns w·δ. dP counts from the heaviest slot's: where that has
+// Own softmax of W rows: scores become w·P and dp becomes dS; returns w·δ. dP counts from the heaviest slot's: where that has
 // nearly all the weight, dP − δ loses nothing, and a single slot gets a gradient of exactly zero.
-CAMBIUM_INLINE float differentiate_separate(const AttentionShape& s, float* scores, float* dp, int64_t slots, float w) {
+CAMBIUM_INLINE vf differentiate_separate(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf w) {
   const vf factor = set(s.scale * kLog2E);
-  vf largest = set(-__builtin_inff()), heaviest{}, total{}, products{};
-  for_slots(s, slots, [&](int64_t at, vi slot) { largest = slot ? max(load(scores + at), largest) : largest; });
-  const vf top = set(max_lane(largest));
-  for_slots(s, slots, [&](int64_t at, vi slot) { heaviest += (load(scores + at) == top) & slot ? load(dp + at) : vf{}; });
-  const float base = sum(heaviest);
-  for_slots(s, slots, [&](int64_t at, vi slot) {
-    const vf e = exp2(factor * (load(scores + at) - top)), p = slot ? e : vf{};
-    const vf d = load(dp + at) - base;
-    store(scores + at, p);
-    store(dp + at, d);
+  const int64_t lanes = lanes_of(s);
+  vf top = load(scores), base = load(dp), total{}, products{};
+  for (int64_t j = 1; j < slots; ++j) {
+    const vf score = load(scores + j * lanes);
+    base = score > top ? load(dp + j * lanes) : base;
+    top = max(score, top);
+  }
+  for (int64_t j = 0; j < slots; ++j) {
+    const vf p = exp2(factor * (load(scores + j * lanes) - top)), d = load(dp + j * lanes) - base;
+    store(scores + j * lanes, p);
+    store(dp + j * lanes, d);
     total += p;
     products = fma(p, d, products);
-  });
-  const float inverse = 1.f / sum(total), delta = sum(products) * inverse;
-  for_slots(s, slots, [&](int64_t at, vi) {
-    const vf p = (w * inverse) * load(scores + at);
-    store(scores + at, p);
-    store(dp + at, p * (load(dp + at) - delta));
-  });
+  }
+  const vf inverse = 1.f / total, delta = products * inverse, share = w * inverse;
+  for (int64_t j = 0; j < slots; ++j) {
+    const vf p = share * load(scores + j * lanes);
+    store(scores + j * lanes, p);
+    store(dp + j * lanes, p * (load(dp + j * lanes) - delta));
+  }
   return w * (delta + base);
 }
 
-// A row of the joint softmax: scores become P and dp becomes dS.
-CAMBIUM_INLINE void differentiate_joint(const AttentionShape& s, float* scores, float* dp, int64_t slots, float lse, float delta) {
-  for_slots(s, slots, [&](int64_t at, vi slot) {
-    const vf e = exp2(fma(set(s.scale * kLog2E), load(scores + at), -set(lse))), p = slot ? e : vf{};
-    store(scores + at, p);
-    store(dp + at, p * (load(dp + at) - delta));
-  });
+// W rows of the joint softmax: scores become P and dp becomes dS.
+CAMBIUM_INLINE void differentiate_joint(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf lse, vf delta) {
+  const vf factor = set(s.scale * kLog2E);
+  const int64_t lanes = lanes_of(s);
+  for (int64_t j = 0; j < slots; ++j) {
+    const vf p = exp2(fma(factor, load(scores + j * lanes), -lse));
+    store(scores + j * lanes, p);
+    store(dp + j * lanes, p * (load(dp + j * lanes) - delta));
+  }
 }
 
-// Two rows of P and dS as rows of the right operands.
+// W rows of P or dS, from `row` on, as rows of a right operand from `origin` + `row` on.
 template <bool PAIRS>
-CAMBIUM_INLINE void put_slot_rows(const AttentionShape& s, int64_t slots, int64_t operand, int64_t row, const float* p,
-                                  const float* ds, const SlotRoom& room) {
-  for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel, p += s.mr * s.nr, ds += s.mr * s.nr) {
+void lanes_to_rows(const AttentionShape& s, int64_t slots, const float* by_slot, int64_t origin, int64_t row, char* right,
+                   int64_t operand) {
+  for (int64_t first = 0; first < slots; first += s.nr, right += operand) {
     for (int64_t c = 0; c < columns_for(s, slots - first); c += W) {
-      put_rows<PAIRS>(s, room.p + panel * operand, row, c, load(p + c), load(p + s.nr + c));
-      put_rows<PAIRS>(s, room.ds + panel * operand, row, c, load(ds + c), load(ds + s.nr + c));
+      vf r[W];
+#pragma GCC unroll 16
+      for (int t = 0; t < W; ++t) r[t] = first + c + t < slots ? load(by_slot + (first + c + t) * lanes_of(s) + row) : vf{};
+      transpose(r);
+#pragma GCC unroll 16
+      for (int t = 0; t < W; t += 2) {
+        if (row + t < s.mr) put_rows<PAIRS>(s, right, origin + row + t, c, r[t], r[t + 1]);
+      }
     }
   }
+}
+
+// W rows of a tile that begins at query `origin`.
+template <bool PAIRS>
+void differentiate_slot_rows(const AttentionShape& s, const Head& head, int64_t origin, int64_t row, const QueryPanels& q,
+                             const SlotRoom& room) {
+  const int64_t slots = head.branch.length, operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
+  const int64_t rows = smaller(W, s.mr - row);
+  float *const delta = q.delta + origin + row, *const p = room.p_by_slot + row, *const ds = room.ds_by_slot + row;
+  rows_to_lanes(s, slots, room.scores, row, room.p_by_slot);
+  rows_to_lanes(s, slots, room.dscores, row, room.ds_by_slot);
+  vf lse = set(__builtin_inff()), d{};  // nothing comes from behind the tile's last row
+  if (head.joint) {
+    for (int64_t i = 0; i < rows; ++i) lse[i] = q.lse[origin + row + i], d[i] = delta[i];
+    differentiate_joint(s, p, ds, slots, lse, d);
+  } else {
+    const vi there = lane_index() < int32_t(head.n - origin - row);  // nor from behind the last query
+    d = differentiate_separate(s, p, ds, slots, there ? set(head.branch.weight) : vf{});
+    for (int64_t i = 0; i < rows; ++i) delta[i] -= d[i];
+  }
+  lanes_to_rows<PAIRS>(s, slots, room.p_by_slot, origin, row, room.p, operand);
+  lanes_to_rows<PAIRS>(s, slots, room.ds_by_slot, origin, row, room.ds, operand);
 }
 
 template <bool PAIRS>
 void differentiate_slot_tile(const AttentionShape& s, const Head& head, int64_t tile, const QueryPanels& q,
                              const SlotRoom& room) {
-  const int64_t row = tile * s.mr, slots = head.branch.length, bytes = int64_t(a_panel_bytes(*s.kernel, s.width));
+  const int64_t slots = head.branch.length, bytes = int64_t(a_panel_bytes(*s.kernel, s.width));
   const int64_t k = padded_k(*s.kernel, s.width), size = s.mr * s.nr, right = right_bytes(s, s.width, s.nr);
-  const int64_t operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
   for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel) {
     const auto run = columns_for(s, slots - first) < s.nr ? s.kernel->run_half : s.kernel->run;
     run(k, q.queries + tile * bytes, room.keys + panel * right, room.scores + panel * size, false);
     run(k, q.dys + tile * bytes, room.values + panel * right, room.dscores + panel * size, false);
   }
-  for (int64_t i = 0; i < s.mr; ++i) {
-    float *const scores = room.scores + i * s.nr, *const dp = room.dscores + i * s.nr;
-    const float w = row + i < head.n ? head.branch.weight : 0.f;  // nothing comes from behind the last query
-    if (head.joint) differentiate_joint(s, scores, dp, slots, q.lse[row + i], q.delta[row + i]);
-    else q.delta[row + i] -= differentiate_separate(s, scores, dp, slots, w);
-    if (i % 2 != 0) put_slot_rows<PAIRS>(s, slots, operand, row + i - 1, scores - s.nr, dp - s.nr, room);
-  }
+  for (int64_t row = 0; row < s.mr; row += W) differentiate_slot_rows<PAIRS>(s, head, tile * s.mr, row, q, room);
   char* left = room.ds_left + tile * int64_t(a_panel_bytes(*s.kernel, divide_up(slots, s.nr) * s.nr));
-  for (int64_t first = 0; first < slots; first += s.nr, left += s.nr * s.mr * int64_t(element_size(s.kernel->type))) {
-    s.kernel->pack_a({room.dscores + first * s.mr, Element::f32, s.nr, 1}, s.mr, smaller(s.nr, slots - first), left);
-  }
+  s.kernel->pack_a({room.ds_by_slot, Element::f32, 1, lanes_of(s)}, s.mr, slots, left);
 }
 
 // dKr and dVr into this sample's partials, and dS for dQ. `result`, `ones` and `scales`: as in attention_backward.cc.
