@@ -9,6 +9,7 @@ import { merge } from '../checkpoint/merge.js'
 import { mergeLora } from '../checkpoint/merge-lora.js'
 import type { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
+import { holdFolder } from '../formats/hold-folder.js'
 import { Lora } from '../methods/lora.js'
 import { RAdapter } from '../methods/r-adapter.js'
 import { Clip } from '../models/clip.js'
@@ -108,7 +109,7 @@ export interface FineTuneReport {
 }
 
 /**
- * @throws E_MEMORY, E_OUT for a folder that holds another run, E_DATA and the errors of files; the signal's reason when aborted
+ * @throws E_MEMORY, E_OUT for a folder that holds another run or that another process writes, E_DATA and the errors of files; the signal's reason when aborted
  * after training
  */
 export async function fineTune(given: FineTuneOptions): Promise<FineTuneReport> {
@@ -123,7 +124,8 @@ export async function fineTune(given: FineTuneOptions): Promise<FineTuneReport> 
     options.onEvent?.({ type: 'plan', images: data.train.length, validation: data.validation?.data.length ?? 0, estimate, seconds })
     const trained = await createMethod(clip, { ...options, epsilon: options.epsilon ?? (data.train.labelled ? undefined : 0) })
     try {
-      return await run(clip, data, trained, options, estimate)
+      const release = await holdFolder(options.out)
+      return await run(clip, data, trained, options, estimate).finally(release)
     } finally {
       trained.dispose()
     }
