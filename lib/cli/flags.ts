@@ -20,7 +20,7 @@ export function givenFlags(command: Command): Record<string, unknown> {
 /** Flags that every command has. */
 export function addOutputFlags(command: Command): Command {
   return command
-    .option('--threads <n>', 'threads of the core; results do not depend on it (default: one a processor)', numeric)
+    .option('--threads <n>', 'threads of the core; results do not depend on it (default: one a physical core)', numeric)
     .option('--json', 'print one JSON object on stdout, everything else on stderr')
     .option('--quiet', 'no progress')
 }
