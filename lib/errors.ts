@@ -33,11 +33,14 @@ export function isCambiumError(error: unknown): error is CambiumError {
   )
 }
 
-/** The message of whatever was thrown. */
+/** The message of whatever was thrown; of Node's `ENOENT: no such file or directory, open 'path'` the words alone. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
-    ? String((error as { message: unknown }).message)
-    : String(error)
+  if (typeof error !== 'object' || error === null || !('message' in error)) return String(error)
+  const message = String(error.message)
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown }
+  if (typeof code !== 'string' || typeof syscall !== 'string' || !message.startsWith(`${code}: `)) return message
+  const end = message.indexOf(`, ${syscall}`)
+  return message.slice(code.length + 2, end < 0 ? undefined : end)
 }
 
 /** Throws `<what>: expected <expected>, got <got>` with a code. */

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { Command, CommanderError } from 'commander'
 import type { Device } from '../device.js'
-import { isCambiumError, messageOf } from '../errors.js'
+import { isCambiumError } from '../errors.js'
 import { buildCommand } from './build.js'
 import { classifyCommand } from './classify.js'
 import { doctorCommand } from './doctor.js'
@@ -75,6 +75,7 @@ function report(error: unknown): number {
   const known = typeof code === 'string' ? ` (${code})` : ''
   const debug = process.env.DEBUG
   const detail = debug && error instanceof Error ? `\n${error.stack}` : ''
-  process.stderr.write(`error: ${messageOf(error)}${known}${detail}\n`)
+  const { message = String(error) } = (error ?? {}) as { message?: unknown }
+  process.stderr.write(`error: ${message}${known}${detail}\n`)
   return isCambiumError(error) && MISUSE.has(error.code) ? MISUSED : FAILED
 }
