@@ -3,7 +3,7 @@
  * 77 tokens a text, AdamW, EMA), inference on the merged model, or classification, on the inputs that make_clip.py wrote.
  *
  *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|classify] [--threads 2] [--batch B] [--serve]
- *        [--tower image|text|both] [--last-block all|pooled] [--save-text] [--text full|prompts] [--drop P]
+ *        [--tower image|text|both] [--last-block all|pooled] [--keep-packed] [--save-text] [--text full|prompts] [--drop P]
  *        [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph]
  *
  * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
@@ -33,6 +33,7 @@ const { values: args } = parseArgs({
     classes: { type: 'string', default: '64' },
     'cached-text': { type: 'boolean', default: false },
     threads: { type: 'string', default: '2' },
+    'keep-packed': { type: 'boolean', default: false },
     'save-text': { type: 'boolean', default: false },
     'last-block': { type: 'string', default: 'all' },
     checkpoint: { type: 'string', default: 'none' },
@@ -51,6 +52,7 @@ const clip = await Clip.load(args.model, {
   dtype: args.dtype,
   lastBlock: args['last-block'],
   checkpoint: args.checkpoint,
+  keepPacked: args['keep-packed'],
 })
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
 const textOptions = args['save-text'] ? {} : { dedupe: false, cut: false }

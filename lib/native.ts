@@ -211,6 +211,7 @@ export interface Native {
   shape(id: Id): number[]
   dtype(id: Id): DType
   setTrainable(id: Id, on: boolean): void
+  keepPacked(id: Id): void
   gradient(id: Id): Id
   zeroGradient(id: Id): void
   dropGradients(): void

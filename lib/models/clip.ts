@@ -43,6 +43,11 @@ export interface ClipOptions {
    * again (activation checkpointing): the same gradients with less memory and about a third more work.
    */
   checkpoint?: 'none' | 'blocks'
+  /**
+   * For a model that only infers: each matrix keeps, beside itself, the copy that products read. Inference of a batch takes
+   * some 4 % less time and the matrices that are used twice the memory. Default false: batches pack their weights on the way.
+   */
+  keepPacked?: boolean
 }
 
 /** What the default of `dtype` is on this machine, and the device in force. */
@@ -83,6 +88,7 @@ export class Clip {
     const config = imageSize === found.vision.imageSize ? found : withImageSize(found, imageSize)
     const weights = await Weights.load(files.checkpoint, files.weights, dtype)
     if (config !== found) await resizePositions(weights, config.vision)
+    if (options.keepPacked) weights.keepPacked()
     const own = await loadPreprocessor(files, { crop: options.crop })
     const preprocessor = config === found ? own : own.withSize(config.vision.imageSize)
     const tokenizer = await ClipTokenizer.load(files.folder).catch((error: CambiumError) => {

@@ -55,6 +55,11 @@ export class Weights {
     return this.byName.values()
   }
 
+  /** Matrices keep the copy that products read, from their first use in inference on. */
+  keepPacked(): void {
+    for (const [name, parameter] of this.byName) if (isOperand(name)) native.keepPacked(parameter.id)
+  }
+
   /** Makes tensors trainable: f32 masters read anew from the file stand in for the frozen ones. */
   async unfreeze(names: Iterable<string>): Promise<Parameter[]> {
     const out: Parameter[] = []

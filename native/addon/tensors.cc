@@ -77,6 +77,11 @@ void bind_tensor(Napi::Env env, Napi::Object& exports) {
     if (!on) e.session().gradient_of(t).reset();
     return undefined(info);
   });
+  // (id): a frozen weight keeps the packed copy that products read, whatever the number of rows.
+  bind(env, exports, "keepPacked", [](Environment& e, const Info& info) {
+    tensor(e, info[0])->storage->keep_packed = true;
+    return undefined(info);
+  });
   bind(env, exports, "gradient", [](Environment& e, const Info& info) -> Napi::Value {  // 0: none has flowed
     const Tensor gradient = e.session().gradient_of(tensor(e, info[0]));
     return gradient ? to_js(info.Env(), e.session().handles().add(gradient, true)) : to_js(info.Env(), 0);

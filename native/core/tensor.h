@@ -30,6 +30,7 @@ struct Storage {
   size_t bytes;
   uint64_t version = 1;  // goes up with every in-place write
   Packs* packs = nullptr;
+  bool keep_packed = false;  // products of many rows keep their packed copy too
 
   Storage(Memory* m, Stream* s, size_t n, const char* what) : memory(m), stream(s), data(m->allocate(n, what)), bytes(n) {}
   Storage(const Storage&) = delete;

@@ -51,11 +51,16 @@ int64_t pack_tag(const linear_args& f, bool backward) {
          (int64_t(kernel.type) << 32) + (int64_t(f.transposed != 0) << 33) + (f.in << 34);
 }
 
+size_t pack_bytes(const linear_args& f, bool backward) {
+  const int64_t k = backward ? f.out : f.in, n = backward ? f.in : f.out;
+  const size_t bytes = gemm_table().packed_b_bytes(k, n, Element(f.x_type));
+  return (bytes + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
+}
+
 int fill_pack(CbPack& slot, const linear_args& f, bool backward) {
   const int64_t k = backward ? f.out : f.in, n = backward ? f.in : f.out;
   const Element product = Element(f.x_type);
-  const size_t bytes =
-      (gemm_table().packed_b_bytes(k, n, product) + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
+  const size_t bytes = pack_bytes(f, backward);
   __atomic_store_n(&slot.version, 0, __ATOMIC_RELEASE);
   if (slot.data == nullptr || slot.bytes != bytes) {
     if (slot.data != nullptr && slot.release != nullptr) slot.release(slot.data);
@@ -77,7 +82,9 @@ int packed_weight(const linear_args& f, bool backward, const void** packed) {
   if (slot == nullptr || f.w_version == 0) return CB_OK;
   lock_packs();
   int status = CB_OK;
-  if (slot->version != f.w_version || slot->tag != pack_tag(f, backward)) status = fill_pack(*slot, f, backward);
+  // The first rows of a weight are a matrix of their own with the same beginning: the copy may be of too few.
+  if (slot->version != f.w_version || slot->tag != pack_tag(f, backward) || slot->bytes < pack_bytes(f, backward))
+    status = fill_pack(*slot, f, backward);
   *packed = slot->data;
   unlock_packs();
   return status;

@@ -213,8 +213,13 @@ CAMBIUM_INLINE vf fma(vf a, vf b, vf c) {  // a·b + c; one rounding where the m
   return a * b + c;
 #endif
 }
-CAMBIUM_INLINE vf max(vf a, vf b) { return a > b ? a : b; }  // b when either is NaN
-CAMBIUM_INLINE vf min(vf a, vf b) { return a < b ? a : b; }  // b when either is NaN
+#if CAMBIUM_WIDTH == 16  // b when either is NaN, here and below
+CAMBIUM_INLINE vf max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+CAMBIUM_INLINE vf min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#else
+CAMBIUM_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
+CAMBIUM_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+#endif
 CAMBIUM_INLINE vf abs(vf x) { return as_float(as_int(x) & 0x7fffffff); }
 CAMBIUM_INLINE vf sqrt(vf x) {
 #if CAMBIUM_WIDTH == 16
@@ -319,10 +324,11 @@ CAMBIUM_INLINE vf exp2(vf x) {
 
 CAMBIUM_INLINE vf sigmoid(vf x) { return 1.f / (1.f + exp(-x)); }
 
-// QuickGELU (OpenAI CLIP): x·σ(1.702·x).
-CAMBIUM_INLINE vf quick_gelu(vf x) { return x * sigmoid(1.702f * x); }
+// QuickGELU (OpenAI CLIP): x·σ(1.702·x). log2(e) rides in the factor: exp2 takes half the instructions of exp.
+constexpr float kQuickGeluLog2E = 1.702f * 1.44269504088896341f;
+CAMBIUM_INLINE vf quick_gelu(vf x) { return x / (1.f + exp2(-kQuickGeluLog2E * x)); }
 CAMBIUM_INLINE vf quick_gelu_derivative(vf x) {
-  const vf s = sigmoid(1.702f * x);
+  const vf s = 1.f / (1.f + exp2(-kQuickGeluLog2E * x));
   return fma(1.702f * x * s, 1.f - s, s);
 }
 

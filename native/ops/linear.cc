@@ -203,8 +203,10 @@ Tensor linear(Session& s, const Tensor& x, const Tensor& w, const LinearOptions&
   a.residual_type = o.residual ? code(o.residual->dtype) : 0, a.skip_type = o.skip ? code(o.skip->dtype) : 0;
   a.w_version = w->storage->version;
   // Packing a weight on the way costs as much as a few rows of the product, and no memory between uses. So only where rows
-  // are few, and nothing is kept for a backward, does a frozen weight keep the copy that the product reads.
-  if (!w->requires_grad && !s.tape().recording && a.m <= kMostRowsForPack) a.pack_forward = w->storage->pack(w->offset);
+  // are few or its owner asked for it, and nothing is kept for a backward, does a frozen weight keep the copy that the
+  // product reads.
+  const bool keep = a.m <= kMostRowsForPack || w->storage->keep_packed;
+  if (!w->requires_grad && !s.tape().recording && keep) a.pack_forward = w->storage->pack(w->offset);
   a.y = y->data(), a.y_type = code(o.out);
   a.pre = pre ? pre->data() : nullptr, a.product = product ? product->data() : nullptr;
   a.between = between ? between->data<float>() : nullptr;

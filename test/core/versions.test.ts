@@ -1,5 +1,6 @@
+import { native } from '../../lib/native.js'
 import * as ops from '../../lib/ops.js'
-import { backward, Parameter, recompute, step, Tensor } from '../../lib/tensor.js'
+import { backward, noGradient, Parameter, recompute, scope, step, Tensor } from '../../lib/tensor.js'
 import { codeOf } from './code-of.js'
 
 // A tensor that backward needs must not change between forward and backward.
@@ -85,6 +86,37 @@ test('a packed copy is rebuilt after a write', async () => {
     [5, 11, 11, 25],
     [0, 10, 0, 20],
   ])
+  frozen.dispose()
+})
+
+test('a packed copy of the first rows does not stand for the whole weight', async () => {
+  const rows = 320
+  const frozen = Tensor.from(
+    Float32Array.from({ length: 2 * rows }, (_, i) => i),
+    [rows, 2],
+  )
+  const [first, whole] = noGradient(() => scope(() => [ops.linear(square(), ops.sliceRows(frozen, 0, 2)), ops.linear(square(), frozen)]))
+  expect(Array.from(await first.floats())).toEqual([2, 8, 4, 18])
+  const expected = [1, 3].flatMap((a) => Array.from({ length: rows }, (_, i) => a * 2 * i + (a + 1) * (2 * i + 1)))
+  expect(Array.from(await whole.floats())).toEqual(expected)
+  for (const t of [first, whole, frozen]) t.dispose()
+})
+
+test('a copy that is kept for products of many rows is rebuilt after a write, and training does without', async () => {
+  const frozen = square()
+  native.keepPacked(frozen.id)
+  const ones = () => Tensor.from(new Float32Array(1200).fill(1), [600, 2])
+  const product = async (value: number) => {
+    frozen.write(new Float32Array(4).fill(value))
+    const y = noGradient(() => scope(() => ops.linear(ones(), frozen)))
+    const values = new Set(await y.floats())
+    y.dispose()
+    return [...values]
+  }
+  expect(await product(3)).toEqual([6])
+  expect(await product(5)).toEqual([10])
+  await step(() => backward(ops.sum(ops.linear(ops.linear(ones(), w), frozen))))
+  expect(Array.from(await w.gradient!.floats())).toEqual([6000, 6000, 6000, 6000])
   frozen.dispose()
 })
 

@@ -92,21 +92,23 @@ inline void finish_tile(const GemmCall& call, const float* acc, int ld, int64_t 
   }
 }
 
-// Asks for the lines that finish_tile will touch, early enough that the product hides the way to memory.
-inline void prefetch_tile(const GemmCall& call, int64_t row, int rows, int64_t column, int columns) {
+// The lines that finish_tile will touch.
+inline Ahead lines_of_tile(const GemmCall& call, int64_t row, int rows, int64_t column, int columns) {
   const Epilogue& e = call.epilogue;
-  const auto touch = [&](const void* base, Element type) {
-    if (!base) return;
-    const int64_t size = int64_t(element_size(type));
-    for (int i = 0; i < rows; ++i) {
-      const char* const p = static_cast<const char*>(base) + ((row + i) * call.n + column) * size;
-      for (int64_t byte = 0; byte < columns * size; byte += 64) __builtin_prefetch(p + byte);
-    }
+  Ahead ahead;
+  ahead.arrays = 0, ahead.rows = rows;
+  const auto add = [&](const void* base, Element type) {
+    if (!base || ahead.arrays == kAheadArrays) return;
+    const int64_t size = int64_t(element_size(type)), i = ahead.arrays++;
+    ahead.row[i] = static_cast<const char*>(base) + (row * call.n + column) * size;
+    ahead.stride[i] = call.n * size, ahead.bytes[i] = int(columns * size);
   };
-  touch(call.c, call.c_type);
-  touch(e.derivative_of, e.derivative_type);
-  touch(e.residual, e.residual_type);
-  touch(e.skip, e.skip_type);
+  add(e.residual, e.residual_type);
+  add(call.c, call.c_type);
+  add(e.derivative_of, e.derivative_type);
+  add(e.pre, e.pre_type);
+  add(e.skip, e.skip_type);
+  return ahead;
 }
 
 }  // namespace CAMBIUM_LEVEL

@@ -112,14 +112,15 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
     const int64_t column = j * m.nr;
     const int columns = int(smaller(m.nr, p.call.n - column));
     const bool half = 2 * columns <= m.nr;
-    const auto run = half ? m.run_half : m.run;
     const char* const b = p.b + j * p.b_stride;
     for (int64_t i = first; i < end; ++i) {
       const int64_t row = p.row0 + i * m.mr;
       const int rows = int(smaller(m.mr, end_row - row));
       float* const acc = p.partial ? p.partial + (i * cut.column_panels + j) * tile : on_stack;
-      if (p.last) prefetch_tile(p.call, row, rows, column, columns);
-      run(depth, a + (i - first) * a_stride, b, acc, !p.first);
+      const char* const rows_of_a = a + (i - first) * a_stride;
+      if (half) m.run_half(depth, rows_of_a, b, acc, !p.first);
+      else if (!p.last) m.run(depth, rows_of_a, b, acc, !p.first);
+      else m.run_ahead(depth, rows_of_a, b, acc, !p.first, lines_of_tile(p.call, row, rows, column, columns));
       if (p.term && p.last) add_term(*p.term, m, term, i - first, j, half, acc);
       if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
     }
@@ -130,13 +131,13 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
 // Packs [k0, k0 + k) of B into panels `stride` bytes apart.
 void pack_panels_b(const MicroKernel& m, const MatrixView& b, int64_t k0, int64_t k, int64_t n, char* packed,
                    int64_t stride) {
-  const int64_t panels = divide_up(n, m.nr), at_once = 8;
+  const int64_t panels = divide_up(n, m.nr), at_once = 8, groups = divide_up(panels, at_once);
   const int64_t unit = int64_t(m.nr) * int64_t(element_size(m.type));
-  parallel_for(divide_up(panels, at_once), [&](int64_t task) {
-    for (int64_t i = 0; i < k; i += kPackPiece)
-      for (int64_t j = task * at_once; j < smaller(panels, (task + 1) * at_once); ++j)
-        m.pack_b(moved(b, k0 + i, j * m.nr), smaller(kPackPiece, k - i), smaller(m.nr, n - j * m.nr),
-                 packed + j * stride + i * unit);
+  parallel_for(groups * divide_up(k, kPackPiece), [&](int64_t task) {
+    const int64_t i = task / groups * kPackPiece, group = task % groups;
+    for (int64_t j = group * at_once; j < smaller(panels, (group + 1) * at_once); ++j)
+      m.pack_b(moved(b, k0 + i, j * m.nr), smaller(kPackPiece, k - i), smaller(m.nr, n - j * m.nr),
+               packed + j * stride + i * unit);
   });
 }
 

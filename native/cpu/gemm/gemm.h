@@ -16,6 +16,16 @@ struct MatrixView {
   int64_t row_stride, column_stride;
 };
 
+// Lines that a micro-kernel asks for while it works, so that its time hides theirs: `rows` rows of up to kAheadArrays arrays,
+// `bytes` from each row on. Evenly over k: all at once they would wait for each other, and the product for them.
+constexpr int kAheadArrays = 4;
+struct Ahead {
+  const char* row[kAheadArrays];
+  int64_t stride[kAheadArrays];
+  int bytes[kAheadArrays];
+  int arrays, rows;
+};
+
 // One micro-kernel: acc[mr][nr] (f32, row-major, contiguous) = or += A panel (mr rows) · B panel (nr columns) over k.
 // Panels are written by the pack functions below; k is padded with zeros to a multiple of k_unit.
 struct MicroKernel {
@@ -23,6 +33,7 @@ struct MicroKernel {
   int mr, nr, k_unit;
   Element type;  // element of the packed panels: f32, or bf16 for the dot-product kernels (k_unit 2, amx 32)
   void (*run)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);  // k: padded_k
+  void (*run_ahead)(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead);
   // The same when at most nr / 2 columns are wanted: the other half of acc (ld still nr) is left as it was.
   void (*run_half)(int64_t k, const void* a, const void* b, float* acc, bool accumulate);
   // Panels go along k: element k0 (a multiple of k_unit) starts at byte k0 * mr (or nr) * element_size(type), so a

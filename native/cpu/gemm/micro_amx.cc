@@ -3,6 +3,7 @@
 //   B panel  [k / 32][2 column halves][16 pairs][16 columns][2]
 // Tiles: 0..3 results (row half · 2 + column half), 4 and 5 A, 6 and 7 B. The tile configuration belongs to the thread
 // between enter and leave; leave gives it back, so that the system need not save tiles afterwards.
+#include "ahead.h"
 #include "pack_pairs.h"
 #if defined(CAMBIUM_EMULATE_TILES)
 #include "tile_emulation.h"
@@ -32,7 +33,9 @@ void enter() {
 }
 void leave() { _tile_release(); }
 
-void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate) {
+// At each step of k, the next rows of `ahead` are asked for.
+CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate,
+                             const Ahead* ahead) {
   const char* a = static_cast<const char*>(a_panel);
   const char* b = static_cast<const char*>(b_panel);
   float* const lower = acc + 16 * kColumns;
@@ -47,7 +50,10 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
     _tile_zero(2);
     _tile_zero(3);
   }
+  const int rows_a_step = ahead ? int((ahead->rows * kBlockK + k - 1) / k) : 0;
+  int row = 0;
   for (; k > 0; k -= kBlockK, a += kStepBytes, b += kStepBytes) {
+    for (int i = 0; i < rows_a_step && row < ahead->rows; ++i) ask_for_row(*ahead, row++);
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a, 64);
     _tile_dpbf16ps(0, 4, 6);
@@ -61,6 +67,11 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
   _tile_stored(1, acc + 16, kAccStride);
   _tile_stored(2, lower, kAccStride);
   _tile_stored(3, lower + 16, kAccStride);
+}
+
+void run(int64_t k, const void* a, const void* b, float* acc, bool accumulate) { multiply(k, a, b, acc, accumulate, nullptr); }
+void run_ahead(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead) {
+  multiply(k, a, b, acc, accumulate, &ahead);
 }
 
 void run_half(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate) {
@@ -127,7 +138,7 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
   pack_panel(columns_of(v), int(columns), k, panel, pack_tile_b);
 }
 
-const MicroKernel kKernel = {"amx bf16", kRows, kColumns, kBlockK, Element::bf16, run, run_half, pack_a, pack_b,
+const MicroKernel kKernel = {"amx bf16", kRows, kColumns, kBlockK, Element::bf16, run, run_ahead, run_half, pack_a, pack_b,
                              enter, leave, kPairs};
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The f32 micro-kernels of one level: outer products of a column of A and a row of B, accumulated in registers.
 // The tile is the largest that leaves room for a row of B and one broadcast of A.
+#include "ahead.h"
 #include "pack_f32.h"
 
 namespace cambium {
@@ -14,9 +15,10 @@ constexpr int kRows = 6, kColumns = 16;
 constexpr int kRows = 6, kColumns = 8;
 #endif
 
-// V vectors of columns of a panel that is kColumns wide.
+// V vectors of columns of a panel that is kColumns wide. Between stretches of k, the next row of `ahead` is asked for.
 template <int V>
-void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate) {
+CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate,
+                             const Ahead* ahead) {
   const float* a = static_cast<const float*>(a_panel);
   const float* b = static_cast<const float*>(b_panel);
   vf c[kRows][V];
@@ -24,15 +26,20 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < V; ++j) c[i][j] = accumulate ? load(acc + i * kColumns + j * W) : set(0.f);
-  for (; k > 0; --k, a += kRows, b += kColumns) {
-    vf row[V];
+  const int64_t stretch = ahead ? k / ahead->rows + 1 : k;
+  for (int row = 0; k > 0; ++row) {
+    if (ahead && row < ahead->rows) ask_for_row(*ahead, row);
+    const int64_t left = k > stretch ? k - stretch : 0;
+    for (; k > left; --k, a += kRows, b += kColumns) {
+      vf row_b[V];
 #pragma GCC unroll 2
-    for (int j = 0; j < V; ++j) row[j] = load(b + j * W);
+      for (int j = 0; j < V; ++j) row_b[j] = load(b + j * W);
 #pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      const vf x = set(a[i]);
+      for (int i = 0; i < kRows; ++i) {
+        const vf x = set(a[i]);
 #pragma GCC unroll 2
-      for (int j = 0; j < V; ++j) c[i][j] = fma(x, row[j], c[i][j]);
+        for (int j = 0; j < V; ++j) c[i][j] = fma(x, row_b[j], c[i][j]);
+      }
     }
   }
 #pragma GCC unroll 16
@@ -41,14 +48,22 @@ void run(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool a
     for (int j = 0; j < V; ++j) store(acc + i * kColumns + j * W, c[i][j]);
 }
 
+template <int V>
+void run(int64_t k, const void* a, const void* b, float* acc, bool accumulate) {
+  multiply<V>(k, a, b, acc, accumulate, nullptr);
+}
+void run_ahead(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead) {
+  multiply<kColumns / W>(k, a, b, acc, accumulate, &ahead);
+}
+
 #define CAMBIUM_TEXT(x) #x
 #define CAMBIUM_NAME(level, suffix) CAMBIUM_TEXT(level) suffix
 
 const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32, run<kColumns / W>,
-                            run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
+                            run_ahead, run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
                             nullptr, nullptr, 0};
 const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
-                              run<kColumns / W>, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
+                              run<kColumns / W>, run_ahead, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
                               pack_b_f32<kColumns, true>, nullptr, nullptr, 0};
 
 }  // namespace

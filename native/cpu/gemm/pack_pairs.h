@@ -17,19 +17,37 @@ typedef uint32_t Pairs __attribute__((vector_size(64)));  // 16 dwords
 typedef uint16_t Halves __attribute__((vector_size(32)));
 typedef float Floats __attribute__((vector_size(64)));
 
+// r[i], lane j becomes r[j], lane i: 4 × 4 dwords inside quarters first, then quarters.
 CAMBIUM_INLINE void transpose_pairs(Pairs (&r)[16]) {
-#pragma GCC unroll 4
-  for (int step = 1; step < 16; step *= 2) {
-    Pairs t[16];
+  Pairs t[16];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      const Pairs a = r[i], b = r[i + 8];
-      t[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      t[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = t[i];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+    t[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
   }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      const Pairs a = t[i + j], b = t[i + j + 2];
+      r[i + 2 * j] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+      r[i + 2 * j + 1] = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+  }
+  // r[4 g + c]: quarter q holds lanes 4 g … 4 g + 3 of column 4 q + c.
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const Pairs a = __builtin_shufflevector(r[c], r[4 + c], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    const Pairs b = __builtin_shufflevector(r[c], r[4 + c], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    const Pairs d = __builtin_shufflevector(r[8 + c], r[12 + c], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    const Pairs e = __builtin_shufflevector(r[8 + c], r[12 + c], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    t[c] = __builtin_shufflevector(a, d, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    t[8 + c] = __builtin_shufflevector(a, d, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    t[4 + c] = __builtin_shufflevector(b, e, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    t[12 + c] = __builtin_shufflevector(b, e, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
 }
 
 // bf16 bits of 16 floats, rounded to nearest even, NaN kept; in the low half of each dword.
@@ -94,14 +112,22 @@ CAMBIUM_INLINE Halves load_lanes<Halves>(const void* p, int n) {
 
 // The pairs of n lanes whose first and second k stand at p and q.
 CAMBIUM_INLINE Pairs pairs_along_lanes(const void* p, const void* q, Element type, int n) {
+#if defined(__AVX512BW__)
+  const Pairs order = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
+                       0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f};
+  if (type == Element::bf16) {
+    const __m512i low = _mm512_zextsi256_si512((__m256i)load_lanes<Halves>(p, n));
+    const __m512i halves = _mm512_inserti64x4(low, (__m256i)load_lanes<Halves>(q, n), 1);
+    return (Pairs)_mm512_permutexvar_epi16((__m512i)order, halves);
+  }
+#else
   if (type == Element::bf16)
     return __builtin_convertvector(load_lanes<Halves>(p, n), Pairs) |
            (__builtin_convertvector(load_lanes<Halves>(q, n), Pairs) << 16);
+#endif
   const Floats first = load_lanes<Floats>(p, n), second = load_lanes<Floats>(q, n);
 #if defined(__AVX512BF16__)
   const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);  // 16 of p, then 16 of q
-  const Pairs order = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
-                       0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f};
   return (Pairs)_mm512_permutexvar_epi16((__m512i)order, halves);
 #else
   return round_to_bf16(first) | (round_to_bf16(second) << 16);
@@ -136,6 +162,25 @@ CAMBIUM_INLINE void pair_block(const PairSource& s, int lanes, int k, Pairs (&r)
       if (!whole && 2 * p >= k) r[p] = Pairs{};
       else if (!whole && 2 * p + 1 == k) r[p] = pairs_along_lanes(at(s, 0, 2 * p), zeros, s.type, lanes);
       else r[p] = pairs_along_lanes(at(s, 0, 2 * p), at(s, 0, 2 * p + 1), s.type, lanes);
+    }
+  }
+}
+
+// The same for LANES lanes (a constant, at most 16) and all 32 k of a source of type E, without a question per vector.
+template <int LANES, Element E, bool ALONG_K>
+CAMBIUM_INLINE void whole_pair_block(const PairSource& s, Pairs (&r)[16]) {
+  constexpr int64_t size = E == Element::bf16 ? 2 : 4;
+  const char* const base = static_cast<const char*>(s.data);
+  if (ALONG_K) {
+#pragma GCC unroll 16
+    for (int lane = 0; lane < 16; ++lane)
+      r[lane] = lane < LANES ? pairs_along_k(base + lane * s.lane_stride * size, E) : Pairs{};
+    transpose_pairs(r);
+  } else {
+#pragma GCC unroll 16
+    for (int p = 0; p < 16; ++p) {
+      const char* const first = base + 2 * p * s.k_stride * size;
+      r[p] = pairs_along_lanes(first, first + s.k_stride * size, E, LANES);
     }
   }
 }
