@@ -2,7 +2,7 @@
  * A chart as a figure: static SVG in two widths, of which the page shows the one that fits, with its numbers as a table
  * below. Colours are the page's CSS variables, so a chart is dark where the page is.
  */
-import { type ChartOption, drawSvg } from './echarts.js'
+import type { ChartOption } from './echarts.js'
 import { html, Markup } from './markup.js'
 
 /** Sizes in CSS pixels; a label is 12 px in both. */
@@ -25,11 +25,14 @@ export interface ChartFigure {
   readonly half?: boolean
 }
 
+/** The chart library is read when the first chart is drawn: most processes draw none, and it takes seven megabytes. */
+const charts = () => require('./echarts.js') as typeof import('./echarts.js')
+
 export function figure({ id, label, height, option, legend, table, half }: ChartFigure): Markup {
   const widths = half ? [WIDE / 2 + 60] : [WIDE, NARROW]
   const drawn = widths.map((width, i) => {
     const kind = widths.length === 1 ? 'only' : i === 0 ? 'wide' : 'narrow'
-    return html`<div class="chart ${kind}" role="img" aria-label="${label}">${new Markup(tidy(drawSvg(option(width), width, height), `${id}-${i}`))}</div>`
+    return html`<div class="chart ${kind}" role="img" aria-label="${label}">${new Markup(tidy(charts().drawSvg(option(width), width, height), `${id}-${i}`))}</div>`
   })
   return html`<figure>${legend}${drawn}
 <details><summary>The numbers</summary>${table}</details></figure>`

@@ -1,6 +1,7 @@
 // token_embed: y[i] = table[ids[i]] + position[positions[i]]. Backward scatters: each task owns a range of columns and
 // adds the rows in order of i, so the result does not depend on the number of threads.
 #include "cpu/elementwise.h"
+#include "cpu/f16.h"
 #include "cpu/index.h"
 #include "cpu/kernels.h"
 
@@ -33,11 +34,13 @@ void scatter(const token_embed_args& c, const float* dy, const int32_t* index, i
 int token_embed_forward(CbContext* context, const token_embed_args* f) {
   const token_embed_args c = *f;
   if (!check(context, c)) return CB_INDEX;
-  const Input table(c.table, c.table_type), position(c.position, CB_F32);
+  const Input position(c.position, CB_F32);
   const Output y(c.y, CB_F32);
   for_rows(c.m, c.d, [=](int64_t row) {
     const int64_t word = c.ids[row] * c.d, place = c.positions[row] * c.d, to = row * c.d;
-    for_lanes(0, c.d, [=](int64_t i, int n) { y.put(to + i, table.at(word + i, n) + position.at(place + i, n), n); });
+    for_lanes(0, c.d, [=](int64_t i, int n) {
+      y.put(to + i, load_cast(c.table_type, c.table, word + i, n) + position.at(place + i, n), n);
+    });
   });
   return CB_OK;
 }

@@ -1,19 +1,12 @@
 // cast, fill, copy, interpolate: movement of elements and bytes. 16-bit results are rounded to nearest even, NaN stays
 // NaN.
 #include "cuda/elementwise.h"
+#include "cuda/f16.h"
 #include "cuda/kernels.h"
 
 namespace cambium {
 namespace cuda {
 namespace {
-
-// IEEE half precision by integer arithmetic.
-__device__ float widen_f16(uint32_t h) {
-  const uint32_t magnitude = (h & 0x7fff) << 13;
-  float x = float_of(magnitude) * 0x1p112f;  // rebias the exponent; exact for subnormals too
-  if ((h & 0x7c00) == 0x7c00) x = float_of(magnitude | 0x7f800000);
-  return float_of(bits_of(x) | (h & 0x8000) << 16);
-}
 
 __device__ uint16_t narrow_f16(float x) {
   const uint32_t bits = bits_of(x) & 0x7fffffff, sign = (bits_of(x) >> 16) & 0x8000;
@@ -23,12 +16,6 @@ __device__ uint16_t narrow_f16(float x) {
   if (bits >= 0x477ff000) h = 0x7c00;                 // 65520 and above round to infinity
   if (bits > 0x7f800000) h = 0x7e00;
   return uint16_t(h | sign);
-}
-
-__device__ void load_any(const void* x, int32_t type, int64_t i, int n, float (&v)[kLanes]) {
-  if (type != CB_F16) return Input{x, type}.load(i, n, v);
-#pragma unroll
-  for (int j = 0; j < kLanes; ++j) v[j] = j < n ? widen_f16(static_cast<const uint16_t*>(x)[i + j]) : 0.f;
 }
 
 __device__ void store_any(void* y, int32_t type, int64_t i, int n, float (&v)[kLanes]) {

@@ -1,6 +1,7 @@
 // token_embed: y[i] = table[ids[i]] + position[positions[i]]. Backward adds rows in order of i.
 #include "cuda/checked.h"
 #include "cuda/elementwise.h"
+#include "cuda/f16.h"
 #include "cuda/kernels.h"
 #include "cuda/sorted_rows.h"
 
@@ -9,7 +10,9 @@ namespace cuda {
 namespace {
 
 struct Embed {
-  Input table, position;
+  const void* table;
+  int32_t table_type;
+  Input position;
   const int32_t *ids, *positions;
   int64_t vocabulary, length, d;
   IndexCheck words, places;
@@ -18,7 +21,7 @@ struct Embed {
     const int32_t word = ids[row], place = positions[row];
     if (!words.in_range(word, vocabulary, row) || !places.in_range(place, length, row)) return;
     float v[kLanes], p[kLanes];
-    table.load(word * d + i, n, v);
+    load_any(table, table_type, word * d + i, n, v);
     position.load(place * d + i, n, p);
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) v[j] += p[j];
@@ -30,7 +33,8 @@ struct Embed {
 
 int token_embed_forward(CbContext* context, const token_embed_args* f) {
   return for_rows(context, f->m, f->d,
-                  Embed{{f->table, f->table_type},
+                  Embed{f->table,
+                        f->table_type,
                         {f->position, CB_F32},
                         f->ids,
                         f->positions,

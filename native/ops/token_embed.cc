@@ -6,7 +6,7 @@ namespace cambium {
 Tensor token_embed(Session& s, const Tensor& ids, const Tensor& positions, const Tensor& table, const Tensor& position) {
   expect_type("token_embed", "ids", ids, DType::i32);
   expect_type("token_embed", "positions", positions, DType::i32);
-  expect_float("token_embed", "table", table);
+  if (!table || table->dtype != DType::f16) expect_float("token_embed", "table", table);
   expect_type("token_embed", "position", position, DType::f32);
   if (positions->count() != ids->count()) fail("E_SHAPE", "token_embed: expected a position for each of %lld ids, got %s", static_cast<long long>(ids->count()), positions->shape.text().c_str());
   if (table->shape.rank() != 2 || position->shape.rank() != 2 || position->width() != table->width())

@@ -75,6 +75,16 @@ function tokenEmbedCase(ids: readonly number[], positions: readonly number[], d:
   }
 }
 
+/** A table as it is stored where products run in bf16. */
+function halfTableCase(ids: readonly number[], positions: readonly number[], d: number): Case {
+  return {
+    ...tokenEmbedCase(ids, positions, d),
+    name: `token_embed of ${ids.length} ids from a table in f16, width ${d}`,
+    run: (t) => ops.tokenEmbed(t.ids, t.positions, ops.cast(t.table, 'f16'), t.position),
+    f32: { forward: 4e-4, gradient: 4e-4 },
+  }
+}
+
 export const rowCases: readonly Case[] = [
   layerNormCase(3, 1, { xTrains: false }), // dx is zero but for the rounding of a fused multiply-add
   layerNormCase(1, 5),
@@ -100,6 +110,7 @@ export const rowCases: readonly Case[] = [
   classTokensCase(1, 9, 33),
   classTokensCase(5, 1, 16),
   tokenEmbedCase([0, 10, 3, 3, 0, 7], [0, 1, 2, 0, 1, 5], 5),
+  halfTableCase([4, 0, 4, 10, 10, 10], [0, 1, 2, 3, 5, 5], 41),
   tokenEmbedCase([4, 4, 4, 1], [0, 1, 0, 1], 70),
   tokenEmbedCase([], [], 8),
 ]
