@@ -34,7 +34,7 @@ function run(command, args) {
 function emulated() {
   const folder = join('build', 'cuda-emulated')
   run('cmake', ['-S', '.', '-B', folder, '-DCMAKE_BUILD_TYPE=Release', '-DCAMBIUM_CUDA_EMULATED=ON'])
-  run('cmake', ['--build', folder, '--target', 'cublasLt_emulated', '-j', String(availableParallelism())])
+  run('cmake', ['--build', folder, '--target', 'emulated', '-j', String(availableParallelism())])
 }
 
 function findNvcc() {

@@ -73,7 +73,7 @@ function cuda() {
     `-DCMAKE_CXX_FLAGS_SANITIZE=${flags}`,
     '-DCAMBIUM_CUDA_EMULATED=ON',
   ])
-  run('cmake', ['--build', folder, '--target', 'cublasLt_emulated', '-j', '2'])
+  run('cmake', ['--build', folder, '--target', 'emulated', '-j', '2'])
   run(process.execPath, ['--require', './test/typescript.cjs', 'test/cuda/cases-child.ts'], {
     LD_PRELOAD: execFileSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim(),
     ASAN_OPTIONS: 'detect_leaks=0:verify_asan_link_order=0:alloc_dealloc_mismatch=0',

@@ -50,6 +50,17 @@ const cases = ({ checked, failures }) => {
 }
 report('cases of the op table, each twice', 'cases-child', cases, { CAMBIUM_ORDERS: 'first,again' })
 report('the same without cuBLASLt', 'cases-child', cases, { CAMBIUM_ORDERS: 'first', CAMBIUM_PRODUCTS: 'own' })
+report('memory is given back', 'leak-child', ({ steps, workers, probes }) => {
+  // Other programs may use the GPU as well: what is looked for is a loss that grows.
+  const lost = (free) => free[0] - free.at(-1)
+  return [steps, workers, probes].flatMap((free) => (lost(free) < 64 * 2 ** 20 ? [] : [`${lost(free)} bytes are gone: ${free}`]))
+})
+const within = (which, bound) => (errors) =>
+  errors.filter((one) => !(one[which] < bound)).map(({ name, full, rounded }) => `${name}: error ${full}, of TF32 ${rounded}`)
+report('products of f32 keep all bits', 'products-child', within('full', 1e-5))
+// How cuBLAS rounds is its own business; ours goes to the nearest.
+report('and go by TF32 when that is asked for', 'products-child', within('full', 2e-3), { CAMBIUM_TF32: '1' })
+report('the same without cuBLASLt', 'products-child', within('rounded', 1e-5), { CAMBIUM_TF32: '1', CAMBIUM_PRODUCTS: 'own' })
 let captured
 report('captured steps', 'capture-child', (result) => {
   captured = result
@@ -62,6 +73,11 @@ report(
   {
     CAMBIUM_GRAPH: '0',
   },
+)
+report('training runs: captured steps and plain ones, the same bits', 'train-child', (runs) =>
+  Object.entries(runs)
+    .filter(([, { captured, plain }]) => captured.hash !== plain.hash || captured.error !== '' || captured.graphs === 0)
+    .map(([name, { captured, plain }]) => `${name}: ${captured.error || 'other bits'}, ${captured.graphs} graphs; plain: ${plain.error}`),
 )
 const suites = [
   'test/ops/(ops|indices|adamw|sgd|cast|dropout|contracts|low-rank-norm)',

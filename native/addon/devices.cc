@@ -49,7 +49,11 @@ Napi::Value probe_device(Environment& e, const Info& info) {
   out.Set("name", Napi::String::New(info.Env(), device->name));
   out.Set("products", Napi::String::New(info.Env(), device->products));
   size_t free = 0, total = 0;
-  device->memory(device, &free, &total);
+  if (device->memory(device, &free, &total) != CB_OK) {
+    const std::string why = device->message;
+    device->close(device);
+    fail("E_DEVICE", "cuda: %s", why.c_str());
+  }
   out.Set("free", to_js(info.Env(), static_cast<int64_t>(free)));
   out.Set("total", to_js(info.Env(), static_cast<int64_t>(total)));
   device->close(device);

@@ -45,8 +45,8 @@ bool request_of(CbContext* context, int32_t type, const Product& p, Request* out
   if (p.parts != 1 || e.gate || e.column_scale || e.act != CB_ACT_NONE || e.raw.data || e.pre.data || e.skip.data) return false;
   if (part.a.type != type || part.b.type != type || part.k == 0 || p.m * p.n * part.k < kLeastWork) return false;
   if (type == CB_F32 && e.y.type != CB_F32) return false;
+  if (e.bias && e.y.type != CB_F32) return false;  // it would want the bias in bf16, which errs by a third more than ours
   if (e.residual.data && (e.residual.type != e.y.type || e.y.accumulate)) return false;
-  if (e.bias && e.y.type != CB_F32) return false;  // it would want the bias in bf16
   const void* const added = e.residual.data ? e.residual.data : e.y.data;
   *out = {p.m, p.n, part.k, part.a, part.b, added, e.residual.data || e.y.accumulate ? 1.f : 0.f, e.bias, e.y.data, e.y.type, e.stride,
           type == CB_F32 && by_tf32(context, p) ? lt::kComputeFastTF32 : lt::kComputeF32};
@@ -108,14 +108,17 @@ const lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const
     lt::Preference preference = nullptr;
     lt::Heuristic best{};
     int found = 0;
-    if (cublas.library.MatmulPreferenceCreate(&preference)) return nullptr;
-    const auto set = [&](int attribute, const auto& value) { cublas.library.MatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value); };
+    lt::Status status = cublas.library.MatmulPreferenceCreate(&preference);
+    if (status) return nullptr;
+    const auto set = [&](int attribute, const auto& value) {
+      if (!status) status = cublas.library.MatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value);
+    };
     set(lt::kMostWorkspace, kWorkspace);
     set(lt::kReductionSchemes, uint32_t{lt::kReduceInComputeType});
     set(lt::kAlignmentA, alignment_of(r.b.data)), set(lt::kAlignmentB, alignment_of(r.a.data));
     set(lt::kAlignmentC, alignment_of(r.added)), set(lt::kAlignmentD, alignment_of(r.y));
-    const lt::Status status =
-        cublas.library.MatmulAlgoGetHeuristic(cublas.handle, call.description, call.b, call.a, call.y, call.y, preference, 1, &best, &found);
+    if (!status)
+      status = cublas.library.MatmulAlgoGetHeuristic(cublas.handle, call.description, call.b, call.a, call.y, call.y, preference, 1, &best, &found);
     cublas.library.MatmulPreferenceDestroy(preference);
     if (status || found < 1) best.state = -1;
     it = kept->emplace(key, best).first;

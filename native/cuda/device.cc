@@ -9,18 +9,18 @@ namespace {
 
 Device& of(CbDevice* device) { return *static_cast<Device*>(device); }
 
-void* allocate(CbDevice* device, size_t bytes) {
+void* allocate(CbDevice*, size_t bytes) {
   void* data = nullptr;
   const cudaError_t error = cudaMalloc(&data, bytes);
   if (error == cudaSuccess) return data;
   cudaGetLastError();  // no memory is no failure of the device: the next call shall not report it
-  (void)device;
   return nullptr;
 }
 
+// From any thread: `message` is the stream's. A device that fails here has lost what it held, and says so at the next mark.
 void release(CbDevice* device, void* data) {
-  cudaStreamSynchronize(of(device).queue());
-  cudaFree(data);
+  if (cudaStreamSynchronize(of(device).queue()) == cudaSuccess && cudaFree(data) == cudaSuccess) return;
+  cudaGetLastError();
 }
 
 int memory(CbDevice* device, size_t* free, size_t* total) { return of(device).result(cudaMemGetInfo(free, total), "cudaMemGetInfo"); }

@@ -31,8 +31,12 @@ int look(int* capability, char* reason, size_t size) {
     return CB_DEVICE;
   }
   int major = 0, minor = 0;
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
-  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+  cudaError_t asked = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  if (asked == cudaSuccess) asked = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+  if (asked != cudaSuccess) {
+    snprintf(reason, size, "the GPU does not say what it can do: %s (%s)", cudaGetErrorString(asked), cudaGetErrorName(asked));
+    return CB_DEVICE;
+  }
   *capability = major * 10 + minor;
   if (*capability >= kLeastCapability) return CB_OK;
   snprintf(reason, size, "expected a GPU of compute capability 8.0 or newer, got %d.%d", major, minor);
@@ -49,7 +53,10 @@ extern "C" __attribute__((visibility("default"))) int cambium_cuda_open(CbDevice
   int capability = 0;
   if (const int status = look(&capability, reason, size)) return status;
   auto* const device = new Device;
-  if (const cudaError_t error = device->open()) {
+  cudaDeviceProp properties{};
+  cudaError_t error = device->open();
+  if (error == cudaSuccess) error = cudaGetDeviceProperties(&properties, 0);
+  if (error != cudaSuccess) {
     const int status = device->fail(error, "opening the GPU");
     size_t free = 0, total = 0;
     if (status == CB_OUT_OF_MEMORY && cudaMemGetInfo(&free, &total) == cudaSuccess)
@@ -59,8 +66,6 @@ extern "C" __attribute__((visibility("default"))) int cambium_cuda_open(CbDevice
     delete device;
     return status;
   }
-  cudaDeviceProp properties{};
-  cudaGetDeviceProperties(&properties, 0);
   snprintf(device->name, sizeof device->name, "%.120s (%d.%d)", properties.name, capability / 10, capability % 10);
   device->backend = &table;
   open_cublas(*device, cublas);

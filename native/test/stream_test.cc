@@ -10,6 +10,7 @@
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
 #include "ops/ops.h"
+#include "queue_device.h"
 
 namespace cambium {
 namespace {
@@ -118,6 +119,42 @@ void failures_are_told_once() {
   });
 }
 
+// The device's thread runs what the stream's thread has handed over, long after the calls that queued it.
+void a_device_runs_late() {
+  on_threads(4, [](int i) {
+    Session s(new QueueDevice);
+    for (int round = 0; round < 60; ++round) {
+      const float start = static_cast<float>(i + round);
+      Tensor sum = filled(s, {40, 25}, start);
+      for (int k = 0; k < 3; ++k) sum = add(s, sum, sum, DType::f32);  // the former ones are freed, and their memory used again
+      std::vector<float> out(1000);
+      bool told = false;
+      s.stream().enqueue("read", [&, from = sum->data()](CbContext* context) { return s.fetch(context, out.data(), from, out.size() * 4); });
+      s.stream().always([&](const Failure& failure) { told = !failure; });
+      s.stream().drain();
+      expect(told && out[0] == 8 * start && out[5] == 8 * (start + 0.001f * 5), "what was handed over runs in order");
+    }
+  });
+}
+
+void a_device_that_is_lost_is_told() {
+  on_threads(4, [](int i) {
+    auto* const device = new QueueDevice;
+    Session s(device);
+    Tensor sum = filled(s, {40, 25}, 1);
+    for (int k = 0; k < 20 + i; ++k) sum = add(s, sum, sum, DType::f32);
+    device->lose();
+    std::string code;
+    s.stream().always([&](const Failure& failure) { code = failure.code; });
+    s.stream().drain();  // and does not hang
+    expect(code.empty() || code == "E_DEVICE", "a lost device is an error");
+    for (int k = 0; k < 3; ++k) sum = add(s, sum, sum, DType::f32);
+    s.stream().always([&](const Failure& failure) { code = failure.code; });
+    s.stream().drain();
+    expect(code == "E_DEVICE", "of every call that follows, too");
+  });
+}
+
 void scratch_grows_and_settles() {
   std::atomic<size_t> largest{0};
   Stream stream(nullptr, kHostScratch, [&](size_t bytes) { largest = bytes; });
@@ -161,6 +198,8 @@ int main() {
   environments_agree();
   environments_end_with_full_queues();
   failures_are_told_once();
+  a_device_runs_late();
+  a_device_that_is_lost_is_told();
   scratch_grows_and_settles();
   pool_runs_every_task_once();
   std::printf("streams, memory and pool: %d failures\n", failed.load());

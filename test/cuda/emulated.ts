@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 export const EMULATED_LIBRARY = join(__dirname, '../../build/cuda-emulated/libcambium_cuda_emulated.so')
+/** A cuBLASLt for it, as `CAMBIUM_CUBLAS` names it. */
+export const EMULATED_CUBLAS = join(__dirname, '../../build/cuda-emulated/libcublasLt_emulated.so')
 if (!existsSync(EMULATED_LIBRARY)) throw new Error(`${EMULATED_LIBRARY}: expected it to be built: npm run build:cuda -- --emulated`)
 
 const hook = join(__dirname, '../typescript.cjs')

@@ -5,7 +5,7 @@ import type { FloatDType } from '../../lib/native.js'
 import * as ops from '../../lib/ops.js'
 import { backward, Parameter, step, Tensor } from '../../lib/tensor.js'
 import { bf16Bits, floatsOfBf16 } from '../ops/bf16.js'
-import { drawn, given, type Input, indices, type Tolerance } from '../ops/case.js'
+import { drawn, F32, given, type Input, indices, type Tolerance } from '../ops/case.js'
 import { draw } from '../ops/check-case.js'
 import { normals, seedOf } from '../ops/normals.js'
 
@@ -92,6 +92,21 @@ function linearShape({ rows, from, to, transposed = false, rank = 0 }: LinearSha
   }
 }
 
+/** Several strips of either side, more than one piece of the width, blocks that share a strip. */
+function contrastiveShape(n: number, p: number): Shape {
+  return {
+    name: `contrastive of ${n} pairs, width ${p}`,
+    inputs: {
+      image: drawn([n, p], { spread: 1 / Math.sqrt(p) }),
+      text: drawn([n, p], { spread: 1 / Math.sqrt(p) }),
+      labels: indices(Array.from({ length: n }, (_, i) => (i * i) % 97)),
+      scale: given([Math.log(30)], { trains: true }),
+    },
+    run: (t) => ops.contrastive(t.image, t.text, { labels: t.labels, scale: t.scale, logScale: true, margin: 0.05, epsilon: 0.02 }),
+    bf16: F32, // it is f32 in either
+  }
+}
+
 export const shapes: readonly Shape[] = [
   attentionShape({ lengths: [50, 31], heads: 2 }),
   attentionShape({ lengths: [77, 20], causal: true }),
@@ -110,6 +125,8 @@ export const shapes: readonly Shape[] = [
   linearShape({ rows: 1090, from: 72, to: 1032, transposed: true }),
   linearShape({ rows: 4100, from: 130, to: 136 }),
   linearShape({ rows: 700, from: 136, to: 72, rank: 6 }),
+  contrastiveShape(330, 300),
+  contrastiveShape(65, 129),
 ]
 
 /** Result and gradients of a shape on this process's device; operands are rounded to bf16 also where they are f32. */
