@@ -3,12 +3,10 @@
  * looked at again where their files still are; else their columns end.
  */
 
-import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
-import { readdir } from '../files.js'
 import { Clip } from '../models/clip.js'
 import type { LearnReport } from './learn-report.js'
-import { dtypeOf, imageSizeOf, type LearnState, readLearnState } from './learn-state.js'
+import { dtypeOf, imageSizeOf, type LearnState, readLearnState, runFolders } from './learn-state.js'
 import { type RunSettings, runWith } from './run-learn.js'
 import type { StreamSpec } from './task-spec.js'
 import { checkStream, openTasks, openTest, openWatched, type StreamTask, type TaskStream, type WatchedSet } from './tasks.js'
@@ -75,22 +73,4 @@ async function watchedBefore({ watch }: LearnState, opened: TaskStream): Promise
   const missing = watch.filter(({ name }) => opened.watch.every((set) => set.name !== name))
   const found = await Promise.all(missing.map((spec) => openWatched(spec).catch(() => undefined)))
   return found.filter((set) => set !== undefined)
-}
-
-/** The folder itself, or those below it that `runLearn` makes, in order. */
-export async function runFolders(folder: string): Promise<string[]> {
-  if (await readLearnState(folder)) return [folder]
-  const found: string[] = []
-  for (const label of await foldersIn(folder))
-    for (const seed of await foldersIn(join(folder, label)))
-      if (/^seed-\d+$/.test(seed) && (await readLearnState(join(folder, label, seed)))) found.push(join(folder, label, seed))
-  return found
-}
-
-async function foldersIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
-  return entries
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
-    .sort()
 }

@@ -7,7 +7,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
-import { readFile, rm } from '../files.js'
+import { readdir, readFile, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { removeLeftovers } from '../formats/leftovers.js'
@@ -173,4 +173,22 @@ export function checkSameLearner(saved: LearnState, now: Pick<LearnState, 'base'
 function refuseOther(key: string, before: unknown, now: unknown): void {
   const [a, b] = [before, now].map((value) => JSON.stringify(value ?? null))
   if (a !== b) throw new CambiumError('E_RUN', `continue: expected ${key} as when the run began (${a}), got ${b}`)
+}
+
+/** The folder itself, or those below it that `runLearn` makes, in order. */
+export async function runFolders(folder: string): Promise<string[]> {
+  if (await readLearnState(folder)) return [folder]
+  const found: string[] = []
+  for (const label of await foldersIn(folder))
+    for (const seed of await foldersIn(join(folder, label)))
+      if (/^seed-\d+$/.test(seed) && (await readLearnState(join(folder, label, seed)))) found.push(join(folder, label, seed))
+  return found
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort()
 }

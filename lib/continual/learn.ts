@@ -9,6 +9,7 @@ import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError, isCambiumError } from '../errors.js'
 import { rm } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
+import { holdFolder } from '../formats/hold-folder.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { BesideLoad } from '../train/estimate.js'
@@ -77,11 +78,13 @@ const TRAINER_DECODED_BYTES = 256e6
 
 /**
  * Learns the tasks that the run in `out` has not learned yet, and writes `learn.json`. Stopping to iterate stops the run.
- * @throws E_OPTION for a stream that does not fit, E_BASE, E_RUN for a folder that holds another run, what training throws
+ * @throws E_OPTION for a stream that does not fit, E_BASE, E_RUN for a folder that holds another run, E_OUT for one that another
+ * process writes, what training throws
  */
 export async function* learn(clip: Clip, options: LearnOptions): AsyncGenerator<LearnEvent, LearnReport, undefined> {
   checkStream(options.stream)
   const run = new LearnRun(clip, options, await fingerprint(clip.weights.checkpoint))
+  const release = await holdFolder(options.out)
   try {
     return yield* run.go()
   } catch (error) {
@@ -90,6 +93,8 @@ export async function* learn(clip: Clip, options: LearnOptions): AsyncGenerator<
     const report = run.report()
     yield { type: 'end', reason: 'aborted', report }
     return report
+  } finally {
+    await release()
   }
 }
 

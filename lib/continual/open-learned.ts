@@ -5,9 +5,17 @@ import { type ImageSource, imageName } from '../data/decode.js'
 import { CambiumError } from '../errors.js'
 import { Clip, type ClipOptions } from '../models/clip.js'
 import { argmax } from '../train/metrics.js'
-import { runFolders } from './continue-learn.js'
 import { unionOf } from './evaluate-stage.js'
-import { checkSameLearner, dtypeOf, imageSizeOf, type LearnState, readLearnState, restoreLearner } from './learn-state.js'
+import {
+  checkSameLearner,
+  dtypeOf,
+  imageSizeOf,
+  type LearnState,
+  readLearnState,
+  restoreLearner,
+  runFolders,
+  settingsOf,
+} from './learn-state.js'
 import type { ClassPrompts, Learner, ScoreOptions } from './learner.js'
 import { createLearner } from './learners/registry.js'
 import type { TaskClasses } from './tasks.js'
@@ -56,7 +64,9 @@ export async function openLearned(
     const base = await fingerprint(clip.weights.checkpoint)
     const learner = await createLearner(clip, saved.method, saved.options, { seed: saved.seed, askOnly: true })
     try {
-      checkSameLearner(saved, { ...saved, base })
+      // What only training needs was not opened and is not known: it may be anything. So may the operands.
+      const known = Object.entries(settingsOf(clip, learner)).filter(([key, value]) => key !== 'dtype' && value !== undefined)
+      checkSameLearner(saved, { ...saved, base, settings: { ...saved.settings, ...Object.fromEntries(known) } })
       await restoreLearner(folder, saved, learner)
       return opened(folder, clip, learner, saved)
     } catch (error) {

@@ -12,7 +12,7 @@ import type { FloatDType } from '../native.js'
 import { type Choice, chooseSettings, withTried } from './choose-settings.js'
 import { type LearnEvent, type LearnOptions, learn } from './learn.js'
 import type { LearnReport } from './learn-report.js'
-import { dtypeOf, type LearnState, readLearnState } from './learn-state.js'
+import { dtypeOf, type LearnState, readLearnState, runFolders } from './learn-state.js'
 import type { Learner } from './learner.js'
 import { createLearner, hasSettings, type MethodSettings, settingsToTry } from './learners/registry.js'
 import type { StreamSpec } from './task-spec.js'
@@ -76,6 +76,7 @@ export async function runLearn(options: RunLearnOptions): Promise<LearnReport[] 
   check(methods, seeds)
   const candidates = methods.map(({ method, settings }) => settingsToTry(method, settings ?? {}, options.over))
   const single = !options.apart && methods.length === 1 && seeds.length === 1 && candidates[0].length === 1
+  await checkLayout(out, single)
   const runs = candidates.reduce((sum, list) => sum + (list.length > 1 ? list.length : 0) + seeds.length, 0)
   noteUnequal(options, candidates)
   const base = await fingerprint(await openCheckpoint(options.model))
@@ -108,6 +109,14 @@ function check(methods: readonly LearnMethod[], seeds: readonly number[]): void 
     const twice = list.find((entry, i) => list.indexOf(entry) !== i)
     if (twice !== undefined) throw new CambiumError('E_OPTION', `${what}: expected each once, got ${JSON.stringify(twice)} twice`)
   }
+}
+
+/** One run and several do not share a folder: their reports are one file. */
+async function checkLayout(out: string, single: boolean): Promise<void> {
+  const other = (await runFolders(out)).find((folder) => (folder === out) !== single)
+  if (other === undefined) return
+  const [wanted, there] = single ? ['one run', `several, such as ${other}`] : ['several runs', 'one, in the folder itself']
+  throw new CambiumError('E_RUN', `out: expected a folder for ${wanted}, got ${out}, which has ${there}`)
 }
 
 /** A method that was given more chances than another looks better than it is. */

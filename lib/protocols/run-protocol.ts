@@ -8,6 +8,7 @@ import { openDataset } from '../data/open-dataset.js'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { openCheckpoint } from '../formats/checkpoint.js'
+import { holdFolder } from '../formats/hold-folder.js'
 import { native } from '../native.js'
 import { DEFAULT_TEMPLATES, DecodedImages } from '../train/features.js'
 import { methodDefaults } from '../train/fine-tune-method.js'
@@ -37,8 +38,8 @@ export interface ProtocolReport {
 }
 
 /**
- * @throws E_OPTION for a protocol without datasets or methods, E_DATA for test classes that are not the training set's, E_MEMORY, the
- * errors of files; the signal's reason when aborted
+ * @throws E_OPTION for a protocol without datasets or methods, E_DATA for test classes that are not the training set's, E_MEMORY,
+ * E_OUT for a folder that another process writes, the errors of files; the signal's reason when aborted
  */
 export async function runProtocol(options: ProtocolOptions): Promise<ProtocolReport> {
   const protocol = PROTOCOL[options.protocol]
@@ -46,11 +47,13 @@ export async function runProtocol(options: ProtocolOptions): Promise<ProtocolRep
   check(options, protocol)
   const open = await openDatasets(options)
   const base = await fingerprint(await openCheckpoint(options.model))
-  const known = await readCells(out)
   const plan = seeds.flatMap((seed) => (options.shots ?? protocol.shots).flatMap((shots) => protocol.tasks(open, shots, seed)))
   const tasks = plan.filter(({ seed }) => seed === seeds[0])
   const decoded = new DecodedImages(DECODED_BYTES / (open.datasets.length + open.ood.length))
-  const cells = await runCells(plan, tasks, { ...options, decoded }, base, known)
+  const release = await holdFolder(out)
+  const cells = await readCells(out)
+    .then((known) => runCells(plan, tasks, { ...options, decoded }, base, known))
+    .finally(release)
   const rows = rowsOf(options.methods, cells)
   const { level, threads } = native.backendInfo()
   const tables = protocol.tables(tasks, open).map(({ title, columns }) => ({

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LearnEvent } from '../../lib/continual/learn.js'
 import { accuracyMatrix, learnMetrics } from '../../lib/continual/metrics.js'
 import { runLearn } from '../../lib/continual/run-learn.js'
 import type { StreamSpec } from '../../lib/continual/task-spec.js'
+import { holdFolder } from '../../lib/formats/hold-folder.js'
 import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { runStream, writeStream } from './stream.js'
@@ -118,4 +119,26 @@ test('a comparison in which one method may choose among more settings says so', 
   expect(notes).toEqual([])
   await compare([1e-5])
   expect(notes).toEqual(['methods are given different numbers of settings to choose from: a 1, b 2'])
+})
+
+test('one run and several do not share a folder', async () => {
+  const one = { model: at('clip'), stream: tasks, methods: [{ label: 'zero', method: 'zero-shot' }] }
+  await runLearn({ ...one, out: at('shared-one') })
+  await expect(runLearn({ ...one, out: at('shared-one'), seeds: [0, 1] })).rejects.toMatchObject({
+    code: 'E_RUN',
+    message: expect.stringMatching(/^out: expected a folder for several runs, got .*shared-one, which has one, in the folder itself$/),
+  })
+  await runLearn({ ...one, out: at('shared-several'), apart: true })
+  await expect(runLearn({ ...one, out: at('shared-several') })).rejects.toMatchObject({
+    code: 'E_RUN',
+    message: expect.stringMatching(/^out: expected a folder for one run, got .*, which has several, such as .*zero.seed-0$/),
+  })
+})
+
+test('a run whose folder another process writes is refused', async () => {
+  const release = await holdFolder(at('held'))
+  const [mark] = readdirSync(at('held'))
+  renameSync(at('held', mark), at('held', mark.replace(String(process.pid), String(process.ppid))))
+  await expect(run('held', 'zero-shot')).rejects.toMatchObject({ code: 'E_OUT' })
+  await release()
 })
