@@ -271,6 +271,7 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
     if (const CbDevice* device = e.session().device()) {
       out.Set("name", Napi::String::New(info.Env(), device->name));
       out.Set("products", Napi::String::New(info.Env(), device->products));
+      out.Set("tf32", Napi::Boolean::New(info.Env(), device->tf32));
     }
     out.Set("level", Napi::String::New(info.Env(), e.session().device() ? e.session().device()->name : level_name(cpu_level())));
     Napi::Array levels = Napi::Array::New(info.Env());
