@@ -62,8 +62,13 @@ function trainer() {
   const adapter = new RAdapter(clip, { drop: Number(args.drop) })
   const objective = new MpmNceLoss()
   const optimizer = new AdamW(adapter.parameters, { average: true })
+  /** pixels: makes the tensor, which goes as soon as the patches are there */
   const loss = (pixels, ids, labels) => {
-    const value = objective.loss(clip.encodeImage(pixels, adapter), clip.encodeText(ids, adapter, textOptions), labels)
+    const value = objective.loss(
+      scope(() => clip.encodeImage(pixels(), adapter)),
+      clip.encodeText(ids, adapter, textOptions),
+      labels,
+    )
     backward(value)
     return value
   }
@@ -72,7 +77,7 @@ function trainer() {
     const { pixels, shape, ids, labels } = sets[steps % sets.length]
     adapter.draw(0, steps++)
     const result = await step(() => {
-      const value = loss(Tensor.from(pixels, shape), ids, Tensor.from(labels, [labels.length], 'i32'))
+      const value = loss(() => Tensor.from(pixels, shape), ids, Tensor.from(labels, [labels.length], 'i32'))
       optimizer.update(5e-4, 0.999)
       return value
     })
@@ -83,21 +88,19 @@ function trainer() {
   }
 }
 
-/** Texts are part of a captured step, so each input set has one of its own. */
+/** Texts are part of a captured step, so each input set has a graph of its own; all of them share one memory. */
 function captured(adapter, optimizer, loss) {
-  const captures = sets.map(({ ids }) =>
-    capture(([pixels, labels]) => {
-      const value = loss(pixels, ids, labels)
-      optimizer.apply()
-      return [value]
-    }),
-  )
+  const replayed = capture(([pixels, labels], set) => {
+    const value = loss(pixels, sets[set].ids, labels)
+    optimizer.apply()
+    return [value]
+  })
   return async () => {
     const { pixels, shape, labels } = sets[steps % sets.length]
     adapter.draw(0, steps)
     optimizer.prepare(5e-4, 0.999)
     const inputs = [Tensor.from(pixels, shape), Tensor.from(labels, [labels.length], 'i32')]
-    const [result] = await captures[steps++ % sets.length].run(inputs)
+    const [result] = await replayed.run(inputs, steps++ % sets.length)
     const value = await result.item()
     for (const tensor of [...inputs, result]) tensor.dispose()
     await synchronize()
