@@ -34,20 +34,21 @@ export function classPrompts(sets, count) {
  */
 export async function readInputs(folder, { batch, text } = {}) {
   const { tensors } = await openSafetensors(join(folder, 'bench-inputs.safetensors'))
-  const read = async (name, to) => {
-    const { path, offset, count, dtype, fileSize } = tensors.get(name)
-    return native.readTensor({ path, offset, count, from: dtype, to, expectedSize: fileSize })
+  // Only the rows that are used: what is read and dropped would count in the peak of the process.
+  const read = async (name, to, rows) => {
+    const { path, offset, count, shape, dtype, fileSize } = tensors.get(name)
+    return native.readTensor({ path, offset, count: (count / shape[0]) * rows, from: dtype, to, expectedSize: fileSize })
   }
   const sets = [...tensors.keys()].filter((name) => name.startsWith('pixels.')).length
   return Promise.all(
     Array.from({ length: sets }, async (_, i) => {
-      const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32')))
-      const [rows, length] = tensors.get(`ids.${i}`).shape
       const [all, ...sides] = tensors.get(`pixels.${i}`).shape
+      const [, length] = tensors.get(`ids.${i}`).shape
       const count = Math.min(batch ?? all, all)
-      const pixels = new Float32Array(await read(`pixels.${i}`, 'F32')).slice(0, count * sides.reduce((a, b) => a * b))
-      const labels = new Int32Array(await read(`labels.${i}`, 'I32')).slice(0, count)
-      const texts = Array.from({ length: rows }, (_, r) => ids.slice(r * length, (r + 1) * length)).slice(0, count)
+      const ids = Array.from(new Int32Array(await read(`ids.${i}`, 'I32', count)))
+      const pixels = new Float32Array(await read(`pixels.${i}`, 'F32', count))
+      const labels = new Int32Array(await read(`labels.${i}`, 'I32', count))
+      const texts = Array.from({ length: count }, (_, r) => ids.slice(r * length, (r + 1) * length))
       return { pixels, shape: [count, ...sides], ids: text === 'prompts' ? asPrompts(texts, labels) : texts, labels }
     }),
   )

@@ -7,6 +7,8 @@ import { type FloatDType, native } from '../native.js'
 import { cast } from '../ops.js'
 import { Parameter, scope, Tensor } from '../tensor.js'
 
+type HeldType = FloatDType | 'f16'
+
 const PACKED = /\.self_attn\.([qkv])_proj\./
 
 /** The tensor that holds a canonical one, and the third of its rows, if it is packed. */
@@ -17,6 +19,15 @@ export function placeOf(canonical: string): { name: string; third?: number } {
 
 /** Matrices of the blocks and the patch embedding, whose products run in the compute type. */
 const isOperand = (name: string) => /(_proj|fc1|fc2|patch_embedding)\.weight$/.test(name) && !/^(visual|text)_projection/.test(name)
+
+/**
+ * How a tensor is kept. Where products run in bf16, the table of tokens is kept in f16: its rows are only added to positions and
+ * then normalised to bf16, eight times as coarse, and half the table is a tenth of what CLIP's frozen weights take.
+ */
+function heldType(name: string, dtype: FloatDType): HeldType {
+  if (isOperand(name)) return dtype
+  return dtype === 'bf16' && name.endsWith('.token_embedding.weight') ? 'f16' : 'f32'
+}
 
 export class Weights {
   /** Canonical tensors that differ from the file, exactly (f32): what saving writes in their place. */
@@ -30,12 +41,12 @@ export class Weights {
     readonly checkpoint: Checkpoint,
   ) {}
 
-  /** Reads every tensor of `map`; operands of products are kept in `dtype`, all else in f32. */
+  /** Reads every tensor of `map`; operands of products are kept in `dtype`, all else in f32, or the token table in f16. */
   static async load(checkpoint: Checkpoint, map: WeightMap, dtype: FloatDType): Promise<Weights> {
     const weights = new Weights(map, checkpoint)
     const names = new Set([...map.reads.keys()].map((canonical) => placeOf(canonical).name))
     try {
-      for (const name of names) await weights.read(name, isOperand(name) ? dtype : 'f32')
+      for (const name of names) await weights.read(name, heldType(name, dtype))
     } catch (error) {
       weights.dispose()
       throw error
@@ -125,7 +136,7 @@ export class Weights {
     this.byName.clear()
   }
 
-  private async read(name: string, dtype: FloatDType): Promise<void> {
+  private async read(name: string, dtype: HeldType): Promise<void> {
     const reads = this.readsOf(name)
     const { shape } = reads[0]
     // A convolution's weight [D, 3, p, p] is the matrix [D, 3·p·p] of a product over patches.
@@ -145,7 +156,7 @@ export class Weights {
   async readInto(target: Tensor, name: string): Promise<void> {
     const replaced = this.replaced.get(name)
     if (replaced) {
-      scope(() => native.copy(cast(Tensor.from(replaced, target.shape), target.dtype as FloatDType).id, target.id))
+      scope(() => native.copy(cast(Tensor.from(replaced, target.shape), target.dtype).id, target.id))
       return
     }
     let at = 0
