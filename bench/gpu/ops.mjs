@@ -110,6 +110,12 @@ const qkv = bf16(rows, 3 * width)
 const weight = (out, inner) => bf16(out, inner)
 const bias = (n) => f32(n)
 const attentionFlops = 4 * batch * heads * tokens * tokens * 64
+const labels = Tensor.from(
+  Int32Array.from({ length: batch }, (_, i) => i),
+  [batch],
+  'i32',
+)
+const scale = Tensor.scalar(10)
 const list = [
   ...both('layer_norm', { bytes: rows * width * 6 }, [x, bias(width), bias(width)], (t, w, c) => ops.layerNorm(t, w, c, 1e-5, 'bf16')),
   ...both('linear to 3D, bias', { flops: 6 * rows * width * width }, [h, weight(3 * width, width), bias(3 * width)], (t, w, c) =>
@@ -122,6 +128,9 @@ const list = [
     ops.linear(t, w, { residual: r, dtype: 'f32' }),
   ),
   ...both('attention', { flops: attentionFlops }, [qkv], (t) => ops.attention(t, layout, { heads })),
+  ...both('contrastive, 512 wide', { flops: 2 * batch * batch * 512 }, [f32(batch, 512), f32(batch, 512), labels], (t, u, l) =>
+    ops.contrastive(t, u, { labels: l, scale }),
+  ),
   ...both('cast', { bytes: rows * width * 6 }, [x], (t) => ops.cast(t, 'bf16')),
   ...both('add', { bytes: rows * width * 12 }, [x, x], (t, u) => ops.add(t, u)),
 ]

@@ -7,7 +7,7 @@
  *
  * Training step of R-Adapter and inference of the merged image tower: ours with cuBLASLt, with our own products, and as a captured
  * graph, in turns with PyTorch eager (bf16 autocast, SDPA) and torch.compile in two modes (interleave.mjs; medians, ratios).
- * Then every kernel against the limits of the machine (ops.mjs).
+ * Then the kernels against the limits of the machine (ops.mjs), with cuBLASLt and with our own products.
  * Without PYTHON only ours is timed. Nothing here has run on a GPU yet.
  */
 import { spawnSync } from 'node:child_process'
@@ -88,6 +88,7 @@ for (const arch of args.models.split(',')) {
     if (model !== process.env.MODEL) rmSync(model, { recursive: true, force: true })
   }
 }
-run(process.execPath, ['bench/gpu/ops.mjs', ...(args.smoke ? ['--shrink', '12', '--batch', '1', '--repeat', '1'] : [])])
+const sizes = args.smoke ? ['--shrink', '12', '--batch', '1', '--repeat', '1'] : []
+for (const products of ['', 'own']) run(process.execPath, ['bench/gpu/ops.mjs', ...sizes], { CAMBIUM_PRODUCTS: products })
 process.stdout.write(failed > 0 ? `bench/gpu: ${failed} of its programs failed\n` : 'bench/gpu: all of its programs ran to the end\n')
 process.exitCode = failed > 0 ? 1 : 0
