@@ -62,7 +62,7 @@ function trainer() {
   const adapter = new RAdapter(clip, { drop: Number(args.drop) })
   const objective = new MpmNceLoss()
   const optimizer = new AdamW(adapter.parameters, { average: true })
-  /** pixels: makes the tensor, which goes as soon as the patches are there */
+  /** pixels: gives the tensor; made there, it goes as soon as the patches are there */
   const loss = (pixels, ids, labels) => {
     const value = objective.loss(
       scope(() => clip.encodeImage(pixels(), adapter)),
@@ -91,7 +91,7 @@ function trainer() {
 /** Texts are part of a captured step, so each input set has a graph of its own; all of them share one memory. */
 function captured(adapter, optimizer, loss) {
   const replayed = capture(([pixels, labels], set) => {
-    const value = loss(pixels, sets[set].ids, labels)
+    const value = loss(() => pixels, sets[set].ids, labels)
     optimizer.apply()
     return [value]
   })
