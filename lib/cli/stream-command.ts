@@ -58,7 +58,7 @@ export async function openPlain(
 ): Promise<Answering> {
   if (model === undefined) throw new UsageError('settings: --model: expected a value, got none')
   const { openModel } = await import('../train/open-model.js')
-  const opened = await openModel({ model, adapter, alpha, dtype, imageSize })
+  const opened = await openModel({ model, adapter, alpha, dtype, imageSize, keepPacked: true })
   return {
     about: { model, ...(adapter === undefined ? {} : { adapter, alpha: opened.alpha }), dtype: opened.clip.dtype },
     answer: (inputs, signal) => answer(opened, inputs, signal),
