@@ -76,8 +76,9 @@ struct TensorSums {
   }
 };
 
+// Large tiles: a block a multiprocessor will do (the second bound), or else sm_80 spills.
 template <class Sums>
-__global__ void __launch_bounds__(kThreads) product_f32_kernel(Product p, float* partial) {
+__global__ void __launch_bounds__(kThreads, Sums::kTile > 64) product_f32_kernel(Product p, float* partial) {
   constexpr int kTile = Sums::kTile;
   __shared__ typename Sums::Tile a, b;
   const int64_t first_row = int64_t(blockIdx.y) * kTile, first_column = int64_t(blockIdx.x) * kTile;
