@@ -109,8 +109,8 @@ void without_product(const linear_args& f) {
   });
 }
 
-// dz = dy ⊙ act'(pre) ∘ column_scale, written to `dz` when that is another thing than dy, and the column sums for dbias
-// and dcolumn_scale when they are wanted.
+// dz = dy ⊙ act'(pre) ∘ column_scale, written to `dz` (which may be pre itself) when that is another thing than dy, and the
+// column sums for dbias and dcolumn_scale when they are wanted.
 int differentiate(CbContext* context, const linear_grads& g, void* dz) {
   const linear_args& f = *g.f;
   const bool sums = g.dbias != nullptr || g.dcolumn_scale != nullptr;
@@ -261,7 +261,9 @@ int linear_backward(CbContext* context, const linear_grads* g) {
   void* written = nullptr;
   if (f.act != CB_ACT_NONE || f.column_scale != nullptr) {
     dz.type = Element(f.x_type);
-    dz.data = written = context->scratch(context, size_t(f.m * f.out + 1) * element_size(dz.type));
+    // In place of what it is made of, where that may go: the widest activation of a block is not held twice.
+    const bool in_place = g->pre_is_free && f.act != CB_ACT_NONE && f.pre != nullptr;
+    dz.data = written = in_place ? f.pre : context->scratch(context, size_t(f.m * f.out + 1) * element_size(dz.type));
     if (written == nullptr) return CB_OUT_OF_MEMORY;
   }
   if (const int status = differentiate(context, *g, written)) return status;

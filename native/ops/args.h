@@ -64,6 +64,7 @@ typedef struct linear_grads {
   float *dbias, *dcolumn_scale;
   int32_t dbias_accumulate, dcolumn_scale_accumulate;
   const CbLowRankGrads* low_rank;  // [deltas], as f->low_rank
+  int32_t pre_is_free;             // nobody reads f->pre after this: it may be written over
 } linear_grads;
 
 // ---- layer_norm -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ extern "C" {
   X(l2_normalize) X(contrastive) X(cross_entropy) X(sum) X(add) X(multiply) X(scale) X(dropout)
 #define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(sgd) X(interpolate) X(low_rank_norm)
 
-enum { CB_ABI_VERSION = 3 };
+enum { CB_ABI_VERSION = 4 };
 
 typedef struct Backend {
   uint32_t version, size;  // CB_ABI_VERSION, sizeof(Backend)

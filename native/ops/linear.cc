@@ -156,6 +156,7 @@ void backward(Session& s, const Record& r, Gradients& g) {
   b.dbias = db.data<float>(), b.dbias_accumulate = db.accumulate;
   b.dcolumn_scale = static_cast<float*>(dscale.data()), b.dcolumn_scale_accumulate = dscale.accumulate();
   b.low_rank = targets.args->data();
+  b.pre_is_free = 1;  // saved for this alone
   if (b.dx || b.dw || b.dbias || b.dcolumn_scale || targets.any) {
     s.stream().enqueue("linear", [entry = s.backend().linear_backward, f, b, deltas = r.deltas.args, list = targets.args](CbContext* context) {
       linear_grads bound = b;
