@@ -51,16 +51,11 @@ int64_t pack_tag(const linear_args& f, bool backward) {
          (int64_t(kernel.type) << 32) + (int64_t(f.transposed != 0) << 33) + (f.in << 34);
 }
 
-size_t pack_bytes(const linear_args& f, bool backward) {
-  const int64_t k = backward ? f.out : f.in, n = backward ? f.in : f.out;
-  const size_t bytes = gemm_table().packed_b_bytes(k, n, Element(f.x_type));
-  return (bytes + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
-}
-
 int fill_pack(CbPack& slot, const linear_args& f, bool backward) {
   const int64_t k = backward ? f.out : f.in, n = backward ? f.in : f.out;
   const Element product = Element(f.x_type);
-  const size_t bytes = pack_bytes(f, backward);
+  const size_t bytes =
+      (gemm_table().packed_b_bytes(k, n, product) + kPackAlignment - 1) / kPackAlignment * kPackAlignment;
   __atomic_store_n(&slot.version, 0, __ATOMIC_RELEASE);
   if (slot.data == nullptr || slot.bytes != bytes) {
     if (slot.data != nullptr && slot.release != nullptr) slot.release(slot.data);
@@ -70,7 +65,7 @@ int fill_pack(CbPack& slot, const linear_args& f, bool backward) {
     if (slot.data == nullptr) return CB_OUT_OF_MEMORY;
   }
   if (gemm_table().pack_matrix_b(weight_view(f, backward), k, n, product, slot.data) != 0) return CB_OUT_OF_MEMORY;
-  slot.tag = pack_tag(f, backward);
+  slot.tag = pack_tag(f, backward), slot.rows = f.out;
   __atomic_store_n(&slot.version, f.w_version, __ATOMIC_RELEASE);
   return CB_OK;
 }
@@ -82,9 +77,10 @@ int packed_weight(const linear_args& f, bool backward, const void** packed) {
   if (slot == nullptr || f.w_version == 0) return CB_OK;
   lock_packs();
   int status = CB_OK;
-  // The first rows of a weight are a matrix of their own with the same beginning: the copy may be of too few.
-  if (slot->version != f.w_version || slot->tag != pack_tag(f, backward) || slot->bytes < pack_bytes(f, backward))
-    status = fill_pack(*slot, f, backward);
+  // The first rows of a weight are a matrix of their own with the same beginning: the copy may be of others. Backward sums over
+  // rows, so that they must be the very ones; forward passes over those that it did not ask for.
+  const bool rows_fit = backward ? slot->rows == f.out : slot->rows >= f.out;
+  if (slot->version != f.w_version || slot->tag != pack_tag(f, backward) || !rows_fit) status = fill_pack(*slot, f, backward);
   *packed = slot->data;
   unlock_packs();
   return status;

@@ -38,6 +38,7 @@ typedef struct CbPack {
   uint64_t version;  // 0: empty
   void (*release)(void* data);
   int64_t tag;       // which layout and type the copy has
+  int64_t rows;      // of the weight that are in it, from the first on
 } CbPack;
 
 #ifdef __cplusplus

@@ -89,8 +89,8 @@ test('a packed copy is rebuilt after a write', async () => {
   frozen.dispose()
 })
 
-test('a packed copy of the first rows does not stand for the whole weight', async () => {
-  const rows = 320
+// Of 3 rows both copies have as many bytes.
+test.each([3, 320])('a packed copy of the first rows does not stand for the whole weight: 2 of %d', async (rows) => {
   const frozen = Tensor.from(
     Float32Array.from({ length: 2 * rows }, (_, i) => i),
     [rows, 2],

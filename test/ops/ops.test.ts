@@ -1,5 +1,9 @@
+import { synchronize } from '../../lib/tensor.js'
 import { cases } from './cases.js'
 import { alive, checkCase, prepare } from './check-case.js'
+
+// A file before this one in the same process may still be giving back what it held.
+beforeAll(() => synchronize())
 
 // Forward and gradients of every op against float64. Bounds and what is run: case.ts and check-case.ts.
 describe.each(['f32', 'bf16'] as const)('%s', (dtype) => {
