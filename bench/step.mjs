@@ -4,15 +4,15 @@
  *
  *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|classify] [--threads 2] [--batch B] [--serve]
  *        [--tower image|text|both] [--last-block all|pooled] [--keep-packed] [--save-text] [--text full|prompts] [--drop P]
- *        [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph]
+ *        [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph] [--dump FILE]
  *
  * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
  * to its length) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
  * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. infer encodes one --tower or
  * one after the other; its number is the mean square of the features, as the peers' is. classify takes the cosines of images
  * with --classes prompts of 11 tokens, encoding these with every batch, or once with --cached-text, as the library does; its
- * number is the largest. --graph captures the step of each input set and replays it (a GPU only). The protocol of --serve is in
- * interleave.mjs.
+ * number is the largest. --graph captures the step of each input set and replays it (a GPU only). --dump writes loss, features and
+ * gradients of the first step, as step.py does (errors.mjs). The protocol of --serve is in interleave.mjs.
  */
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
@@ -22,6 +22,7 @@ import { serveWork } from './worker.mjs'
 const require = createRequire(import.meta.url)
 const { AdamW, backward, capture, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
 const { native } = require('../dist/native.js')
+const { writeSafetensors } = require('../dist/formats/safetensors-write.js')
 const { add, l2Normalize, linear, mean, multiply } = require('../dist/ops.js')
 
 const { values: args } = parseArgs({
@@ -42,6 +43,7 @@ const { values: args } = parseArgs({
     text: { type: 'string', default: 'full' },
     device: { type: 'string', default: 'cpu' },
     graph: { type: 'boolean', default: false },
+    dump: { type: 'string' },
     serve: { type: 'boolean', default: false },
   },
 })
@@ -144,11 +146,35 @@ function classifier() {
   }
 }
 
+/** The first step as far as the gradients. */
+async function dump(file) {
+  const adapter = new RAdapter(clip, {})
+  const { pixels, shape, ids, labels } = sets[0]
+  const results = await step(() => {
+    const image = clip.encodeImage(Tensor.from(pixels, shape), adapter)
+    const text = clip.encodeText(ids, adapter, textOptions)
+    const loss = new MpmNceLoss().loss(image, text, Tensor.from(labels, [labels.length], 'i32'))
+    backward(loss)
+    return [loss, image, text]
+  })
+  const named = [...['loss', 'image_features', 'text_features'].map((name, i) => [name, results[i]])]
+  for (const parameter of adapter.parameters) named.push([`gradient.${parameter.name.replace(/\.w$/, '')}`, parameter.gradient])
+  const tensors = await Promise.all(
+    named.map(async ([name, tensor]) => {
+      const values = await tensor.floats()
+      return { name, dtype: 'F32', shape: tensor.shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
+    }),
+  )
+  await writeSafetensors(file, tensors)
+}
+
 const inference = (forward) => scope(() => noGradient(forward))
 
 const works = { train: trainer, infer: () => infer, classify: classifier }
-await serveWork(works[args.work](), {
-  serve: args.serve,
-  name: `Cambium ${args.dtype} ${args.work}${args.work === 'infer' ? `, ${args.tower}` : ''}`,
-  batch: sets[0].shape[0],
-})
+if (args.dump) await dump(args.dump)
+else
+  await serveWork(works[args.work](), {
+    serve: args.serve,
+    name: `Cambium ${args.dtype} ${args.work}${args.work === 'infer' ? `, ${args.tower}` : ''}`,
+    batch: sets[0].shape[0],
+  })

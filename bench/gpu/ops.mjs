@@ -12,7 +12,7 @@ import process from 'node:process'
 import { parseArgs } from 'node:util'
 
 const require = createRequire(import.meta.url)
-const { backward, noGradient, Parameter, scope, step, synchronize, Tensor, useDevice } = require('../../dist/index.js')
+const { AdamW, backward, noGradient, Parameter, scope, step, synchronize, Tensor, useDevice } = require('../../dist/index.js')
 const { native } = require('../../dist/native.js')
 const ops = require('../../dist/ops.js')
 
@@ -116,6 +116,37 @@ const labels = Tensor.from(
   'i32',
 )
 const scale = Tensor.scalar(10)
+const ids = (count, below) =>
+  Tensor.from(
+    Int32Array.from({ length: count }, (_, i) => (Math.imul(i + 1, 40503) % below) & 0x7fffffff),
+    [count],
+    'i32',
+  )
+const first = Tensor.from(
+  Int32Array.from({ length: batch }, (_, i) => i * tokens),
+  [batch],
+  'i32',
+)
+const side = shrink > 1 ? 32 : 224
+const patch = shrink > 1 ? 8 : 16
+const patches = (side / patch) ** 2
+const vocabulary = Math.round(49408 / shrink)
+const slots = { keys: f32(1, 8, width), values: f32(1, 8, width) }
+
+/** One update of a parameter, and the gradient of a sum before it: written, read; weight, both moments, average: read, written. */
+function update() {
+  const parameter = Parameter.named('trained', null, [14 * width, width])
+  parameter.trainable = true
+  const optimizer = new AdamW([parameter], { average: true })
+  return {
+    name: 'adamw with average',
+    bytes: 44 * parameter.count,
+    work: () => {
+      backward(ops.sum(parameter))
+      optimizer.update(1e-4, 0.999)
+    },
+  }
+}
 const list = [
   ...both('layer_norm', { bytes: rows * width * 6 }, [x, bias(width), bias(width)], (t, w, c) => ops.layerNorm(t, w, c, 1e-5, 'bf16')),
   ...both('linear to 3D, bias', { flops: 6 * rows * width * width }, [h, weight(3 * width, width), bias(3 * width)], (t, w, c) =>
@@ -131,6 +162,38 @@ const list = [
   ...both('contrastive, 512 wide', { flops: 2 * batch * batch * 512 }, [f32(batch, 512), f32(batch, 512), labels], (t, u, l) =>
     ops.contrastive(t, u, { labels: l, scale }),
   ),
+  ...both('attention with 8 extra keys', { flops: attentionFlops + 4 * batch * heads * tokens * 8 * 64 }, [qkv], (t) =>
+    ops.attention(t, layout, { heads, extra: slots }),
+  ),
+  ...both('pooled attention', { bytes: rows * width * 4 }, [bf16(batch, width), bf16(rows, 2 * width)], (q, kv) =>
+    ops.pooledAttention(q, kv, layout, first, { heads }),
+  ),
+  ...both('l2_normalize', { bytes: rows * width * 8 }, [x], (t) => ops.l2Normalize(t)),
+  ...both('cross_entropy, 1000 classes', { bytes: batch * 4000 }, [f32(batch, 1000), labels], (t, l) => ops.crossEntropy(t, { labels: l })),
+  {
+    name: 'patchify',
+    bytes: batch * 3 * side * side * 6,
+    work: (
+      (pixels) => () =>
+        void noGradient(() => ops.patchify(pixels, patch, 'bf16'))
+    )(f32(batch, 3, side, side)),
+  },
+  ...both(
+    'class_tokens',
+    { bytes: batch * (2 * patches + 1) * width * 4 },
+    [f32(batch * patches, width), f32(width), f32(patches + 1, width)],
+    (t, c, p) => ops.classTokens(t, c, p, batch),
+  ),
+  ...both(
+    'token_embed',
+    { bytes: rows * width * 12 },
+    [f32(vocabulary, width), f32(77, width), ids(rows, vocabulary), ids(rows, 77)],
+    (t, p, i, j) => ops.tokenEmbed(i, j, t, p),
+  ),
+  ...both('gather_rows', { bytes: rows * width * 8 }, [x, ids(rows, rows)], (t, i) => ops.gatherRows(t, i)),
+  ...both('scale_rows', { bytes: rows * width * 8 }, [x, f32(rows)], (t, u) => ops.scaleRows(t, u)),
+  ...both('multiply', { bytes: rows * width * 12 }, [x, x], (t, u) => ops.multiply(t, u)),
+  update(),
   ...both('cast', { bytes: rows * width * 6 }, [x], (t) => ops.cast(t, 'bf16')),
   ...both('add', { bytes: rows * width * 12 }, [x, x], (t, u) => ops.add(t, u)),
 ]

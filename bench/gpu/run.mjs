@@ -7,7 +7,8 @@
  *
  * Training step of R-Adapter and inference of the merged image tower: ours with cuBLASLt, with our own products, and as a captured
  * graph, in turns with PyTorch eager (bf16 autocast, SDPA) and torch.compile in two modes (interleave.mjs; medians, ratios).
- * Then the kernels against the limits of the machine (ops.mjs), with cuBLASLt and with our own products.
+ * Then the error of the first step of both sides against float64 (errors.mjs), and the kernels against the limits of the machine
+ * (ops.mjs), with cuBLASLt and with our own products.
  * Without PYTHON only ours is timed. Nothing here has run on a GPU yet.
  */
 import { spawnSync } from 'node:child_process'
@@ -85,6 +86,8 @@ for (const arch of args.models.split(',')) {
     }
     interleave(`gpu-train-${arch}-${batch}`, model, 'train')
     interleave(`gpu-infer-${arch}-${batch}`, model, 'infer')
+    const few = String(Math.min(Number(batch), 8)) // float64 runs on the CPU
+    if (python) run(process.execPath, ['bench/errors.mjs', '--model', model, '--device', 'cuda', '--batch', few])
     if (model !== process.env.MODEL) rmSync(model, { recursive: true, force: true })
   }
 }

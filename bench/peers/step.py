@@ -94,7 +94,7 @@ class Training:
         loss, image, text = self.gradients()
         out = {f"gradient.{k}": w.grad for k, w in self.adapters.items()}
         out.update(loss=loss, image_features=image.to(self.clip.full), text_features=text.to(self.clip.full))
-        save_file({k: v.contiguous() for k, v in out.items()}, file)
+        save_file({k: v.contiguous().cpu() for k, v in out.items()}, file)
 
 
 class Inference:
