@@ -35,9 +35,13 @@ function cudaLibrary(): string {
   const tried = cudaLibraries()
   const found = tried.find((path) => existsSync(path))
   if (found) return found
-  throw new CambiumError('E_DEVICE', `cuda: expected ${LIBRARY}, got none (looked at ${tried.join(', ')}; npm run build:cuda makes it)`, {
-    details: { tried },
-  })
+  throw new CambiumError(
+    'E_DEVICE',
+    `cuda: expected ${LIBRARY}, got none (looked at ${tried.join(', ')}; npx cambium build --cuda makes it)`,
+    {
+      details: { tried },
+    },
+  )
 }
 
 const cublas = () => process.env.CAMBIUM_CUBLAS ?? null

@@ -26,7 +26,7 @@ CbDevice* open_device(const std::string& library, const std::string& cublas) {
   const Backend* const table = device->backend;
   if (device->version == CB_ABI_VERSION && device->size == sizeof(CbDevice) && table->version == CB_ABI_VERSION && table->size == sizeof(Backend)) return device;
   // Where the entries of another version lie, `close` among them, is not known: what it opened stays open.
-  fail("E_DEVICE", "%s: expected a library of the same version (ABI %d), got one of ABI %u, of another size; npm run build:cuda makes it again",
+  fail("E_DEVICE", "%s: expected a library of the same version (ABI %d), got one of ABI %u, of another size; npx cambium build --cuda makes it again",
        library.c_str(), CB_ABI_VERSION, device->version);
 }
 

@@ -19,13 +19,13 @@ test.each<[string, Record<string, string>, RegExp]>([
   [
     'no library',
     { CAMBIUM_CUDA_LIBRARY: '/nowhere/lib.so' },
-    /^expected libcambium_cuda\.so, got none \(looked at \/nowhere\/lib\.so; npm run build:cuda/,
+    /^expected libcambium_cuda\.so, got none \(looked at \/nowhere\/lib\.so; npx cambium build --cuda/,
   ],
   ['another library', { CAMBIUM_CUDA_LIBRARY: join(__dirname, '../../package.json') }, /expected a library that loads/],
   [
     'a library of another version',
     { CAMBIUM_CUDA_LIBRARY: join(dirname(EMULATED_LIBRARY), 'libcambium_cuda_of_another_version.so') },
-    /expected a library of the same version \(ABI \d+\), got one of ABI 1, of another size; npm run build:cuda makes it again$/,
+    /expected a library of the same version \(ABI \d+\), got one of ABI 1, of another size; npx cambium build --cuda makes it again$/,
   ],
   ['no driver', { CAMBIUM_EMULATION_DRIVER: '0' }, /^no NVIDIA driver is installed$/],
   [
