@@ -72,8 +72,12 @@ export async function inspect(path: string): Promise<Inspection> {
   if (!info.isDirectory()) return inspectCheckpoint(path, await openCheckpoint(path), {})
   const inside: Inspection[] = []
   for (const entry of await readdir(path, { withFileTypes: true })) {
-    const folder = join(path, entry.name)
-    if (entry.isDirectory() && !entry.name.startsWith('.') && (await holdsSomething(folder))) inside.push(await inspectFolder(folder))
+    const at = join(path, entry.name)
+    if (entry.name.startsWith('.')) continue
+    if (entry.isDirectory() && (await holdsSomething(at))) inside.push(await inspectFolder(at))
+    // What a run keeps beside its checkpoints, such as what `learn` has learned.
+    if (entry.isFile() && /\.safetensors$/.test(entry.name) && !isCheckpointFile(entry.name))
+      inside.push(await inspectCheckpoint(at, await openCheckpoint(at), {}))
   }
   inside.sort((a, b) => (a.path < b.path ? -1 : 1))
   if (await holdsSomething(path)) return { ...(await inspectFolder(path)), inside }

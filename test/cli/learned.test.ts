@@ -94,3 +94,10 @@ test('what is no run, and flags that do not go together', async () => {
   ]
   for (const [args, message] of refused) expect(await program(args)).toMatchObject({ code: 2, err: expect.stringMatching(message) })
 })
+
+test('inspect: the tensors that a run keeps', async () => {
+  const { code, out } = await program(['inspect', '--json', at('runs/diki/seed-0')])
+  const { inside } = JSON.parse(out)
+  expect(code).toBe(0)
+  expect(inside.map(({ path }: { path: string }) => path)).toEqual([expect.stringMatching(/seed-0.learner-\d+\.safetensors$/)])
+})
