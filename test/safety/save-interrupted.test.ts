@@ -15,6 +15,8 @@ import { tinyClip } from '../tiny-clip.js'
 import { stopAtChange } from './frozen-files.js'
 import { contents, expectReadable, expectSame } from './readable.js'
 
+jest.mock('../../lib/files.js', () => ({ ...jest.requireActual('../../lib/files.js'), __esModule: true }))
+
 // Whatever is saved is stopped before every single change that it makes to files: the folder then holds what was there before or
 // what was to be, in full, for us at once; other programs at worst see a folder without its config.json.
 jest.setTimeout(600_000) // a busy machine is no failure
