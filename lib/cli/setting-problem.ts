@@ -18,7 +18,8 @@ export function settingProblem(issue: z.core.$ZodIssue, value: unknown): string 
 function expectation(issue: z.core.$ZodIssue): string | undefined {
   if (issue.code === 'invalid_type') return KINDS[issue.expected] ?? issue.expected
   if (issue.code === 'invalid_value') return anyOf(issue.values.map(String))
-  if (issue.code === 'too_small' && issue.origin !== 'number') return issue.origin === 'string' ? 'a text that is not empty' : 'at least one value'
+  if (issue.code === 'too_small' && issue.origin !== 'number')
+    return issue.origin === 'string' ? 'a text that is not empty' : 'at least one value'
   if (issue.code === 'too_small') return `a number ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`
   if (issue.code === 'too_big') return `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`
   if (issue.code !== 'invalid_union') return undefined

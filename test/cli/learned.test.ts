@@ -80,7 +80,9 @@ test('what is no run, and flags that do not go together', async () => {
   const missing = await program(['classify', '--learned', at('clip'), photo])
   expect(missing).toMatchObject({ code: 1, err: expect.stringMatching(/clip: expected a run of learn, got none \(E_NOT_FOUND\)/) })
   const several = await program(['classify', '--learned', at('runs'), photo])
-  expect(several.err).toMatch(/expected one run of learn, got a folder with 2 of them: give one, such as .*runs.diki.seed-0 \(E_NOT_FOUND\)/)
+  expect(several.err).toMatch(
+    /expected one run of learn, got a folder with 2 of them: give one, such as .*runs.diki.seed-0 \(E_NOT_FOUND\)/,
+  )
   const unknown = await program(['classify', ...run('diki'), '--task', 'hot', photo])
   expect(unknown).toMatchObject({ code: 2, err: expect.stringMatching(/task: expected one of warm, cold, grey, got hot/) })
   const refused: [string[], RegExp][] = [
