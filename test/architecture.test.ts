@@ -22,23 +22,37 @@ const STAGES = [
   ['cli', 'index'],
 ]
 const rank = (file: string) => {
-  const stage = normalize(file)
-    .split(sep)[1]
-    .replace(/\.(ts|js)$/, '')
+  const stage = normalize(file).split(sep)[1].replace(/\.ts$/, '')
   const found = STAGES.findIndex((names) => names.includes(stage))
   if (found < 0) throw new Error(`${file}: expected a stage of the architecture, got ${stage}`)
   return found
 }
 
+/** The files of lib that each file of lib imports, types among them. */
+const imports = new Map(
+  files('lib', /\.ts$/).map((file) => {
+    const targets = [...readFileSync(join(root, file), 'utf8').matchAll(/(?:from|import|import\() ?'(\.[^']+)\.js'/g)]
+    return [file, targets.map(([, target]) => `${join(dirname(file), target)}.ts`)]
+  }),
+)
+
 test('a stage imports only stages to its left', () => {
-  const wrong: string[] = []
-  for (const file of files('lib', /\.ts$/)) {
-    for (const [, target] of readFileSync(join(root, file), 'utf8').matchAll(/from '(\.[^']+)'/g)) {
-      const imported = join(dirname(file), target)
-      if (rank(imported) > rank(file)) wrong.push(`${file} -> ${imported}`)
-    }
-  }
+  const wrong = [...imports].flatMap(([file, targets]) =>
+    targets.filter((target) => rank(target) > rank(file)).map((target) => `${file} -> ${target}`),
+  )
   expect(wrong).toEqual([])
+})
+
+test('no file imports itself by way of others, not even for a type', () => {
+  const done = new Set<string>()
+  const circlesFrom = (file: string, path: readonly string[]): string[] => {
+    if (path.includes(file)) return [[...path.slice(path.indexOf(file)), file].join(' -> ')]
+    if (done.has(file)) return []
+    const found = (imports.get(file) ?? []).flatMap((target) => circlesFrom(target, [...path, file]))
+    done.add(file)
+    return found
+  }
+  expect([...imports.keys()].flatMap((file) => circlesFrom(file, []))).toEqual([])
 })
 
 test('only native.ts loads the addon', () => {

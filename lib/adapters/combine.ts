@@ -1,7 +1,7 @@
 /** One adapter from several, by their factors (PEFT's add_weighted_adapter). */
 import { CambiumError } from '../errors.js'
-import type { LoadedAdapter, SiteFactors } from './loaded-adapter.js'
-import type { Site } from './sites.js'
+import type { LoadedAdapter } from './loaded-adapter.js'
+import type { Site, SiteFactors } from './sites.js'
 
 export type Combination = 'cat' | 'linear'
 

@@ -2,7 +2,10 @@
 import { CambiumError } from '../errors.js'
 import type { PlacedTarget } from '../formats/peft-adapter.js'
 import { native } from '../native.js'
-import type { SiteFactors, TensorChange } from './loaded-adapter.js'
+import type { SiteFactors } from './sites.js'
+
+/** A tensor of the model as the adapter has it: from the values that the model has. */
+export type TensorChange = (base: Float32Array) => Promise<Float32Array>
 
 /** The tensors that a target changes, by canonical name, and how. @throws E_ADAPTER for a bias without a base bias */
 export function foldInto(target: PlacedTarget, factors: SiteFactors): [string, TensorChange][] {

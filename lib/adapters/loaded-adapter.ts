@@ -12,25 +12,8 @@ import type { StoredTensor } from '../formats/safetensors-read.js'
 import { moduleOfWeight } from '../injection/linear-modules.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
-import { foldInto } from './fold.js'
-import type { Site } from './sites.js'
-
-/** Row-major, f32. */
-export interface SiteFactors {
-  readonly rank: number
-  readonly in: number
-  readonly out: number
-  readonly scaling: number
-  /** [R, in] and [out, R] */
-  readonly a: Float32Array
-  readonly b: Float32Array
-  /** [out] */
-  readonly bias?: Float32Array
-  readonly magnitude?: Float32Array
-}
-
-/** A tensor of the model as the adapter has it: from the values that the model has. */
-export type TensorChange = (base: Float32Array) => Promise<Float32Array>
+import { foldInto, type TensorChange } from './fold.js'
+import type { Site, SiteFactors } from './sites.js'
 
 export interface LoadedAdapter {
   /** undefined for one that was combined from others */

@@ -5,8 +5,8 @@ import { placeOf } from '../models/weights.js'
 import { native } from '../native.js'
 import { cast, type LowRank, lowRankNorm } from '../ops.js'
 import { Parameter, scope, Tensor } from '../tensor.js'
-import type { LoadedAdapter, SiteFactors } from './loaded-adapter.js'
-import { HeldTensors, layerOf, type Site } from './sites.js'
+import type { LoadedAdapter } from './loaded-adapter.js'
+import { HeldTensors, layerOf, type Site, type SiteFactors } from './sites.js'
 
 /** Some adapters at once: every delta times its weight, the changes of other tensors too. */
 export class WeightedView implements Injection {

@@ -8,19 +8,29 @@ import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile, writeCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
 import type { DiskDtype } from '../formats/dtype.js'
-import { clipConfigText, configWithDtype } from '../formats/hf-config.js'
+import { type ClipConfig, clipConfigText, configWithDtype } from '../formats/hf-config.js'
+import type { ImagePreprocessor } from '../formats/preprocessor.js'
 import type { TensorToWrite } from '../formats/safetensors-write.js'
 import { planWrites, type WeightWrite } from '../formats/weight-map.js'
 import { type DType, native } from '../native.js'
 import { cast } from '../ops.js'
 import { scope, Tensor } from '../tensor.js'
-import type { Clip } from './clip.js'
+import type { Weights } from './weights.js'
 
 export interface SaveOptions {
   /** of the tensors written: as in the file they came from (default), or one for all */
   dtype?: 'file' | 'f32' | 'bf16' | 'f16'
   maxShardBytes?: number
   signal?: AbortSignal
+}
+
+/** What of a model is written. */
+export interface ClipToWrite {
+  /** that it was read from: the tokenizer's files are copied from it */
+  readonly folder: string
+  readonly config: ClipConfig
+  readonly weights: Weights
+  readonly preprocessor: ImagePreprocessor
 }
 
 const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
@@ -48,7 +58,7 @@ export async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<U
  * was.
  * @throws E_SAME_FOLDER for the folder that the model was read from, E_NO_SPACE, E_IO
  */
-export async function saveClip(clip: Clip, folder: string, options: SaveOptions = {}): Promise<void> {
+export async function saveClip(clip: ClipToWrite, folder: string, options: SaveOptions = {}): Promise<void> {
   const { dtype = 'file', maxShardBytes, signal } = options
   if (resolve(folder) === resolve(clip.folder))
     throw new CambiumError('E_SAME_FOLDER', `save: expected a folder other than the model's own, got ${folder}`)
@@ -65,7 +75,7 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
       return { name: write.name, dtype: type, shape: source.shape, data: async () => new Uint8Array(await native.readTensor(request)) }
     }
     const shape = source && source.shape.length !== write.shape.length ? source.shape : write.shape
-    return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(clip, write, trained), type) }
+    return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(weights, write, trained), type) }
   })
   const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
   const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
@@ -82,7 +92,7 @@ export async function saveClip(clip: Clip, folder: string, options: SaveOptions 
 }
 
 /** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */
-async function valuesOf({ weights }: Clip, { parts, shape, transpose }: WeightWrite, trained: ReadonlySet<string>): Promise<Float32Array> {
+async function valuesOf(weights: Weights, { parts, shape, transpose }: WeightWrite, trained: ReadonlySet<string>): Promise<Float32Array> {
   const all: Float32Array[] = []
   for (const part of parts) {
     const exact = weights.changed.get(part)

@@ -10,37 +10,13 @@ import { createMethod, methodDefaults } from '../train/fine-tune-method.js'
 import { planRun } from '../train/plan.js'
 import { chooseAlphaOn, DEFAULT_ALPHAS, evaluateAlphas, type SweepOptions } from '../train/sweep.js'
 import { Trainer } from '../train/train.js'
+import type { CellResult } from './cells-file.js'
 import { measuresOf } from './measures.js'
 import type { ProtocolMethod, ProtocolOptions, Task } from './protocol.js'
 
 export interface CellOptions extends ProtocolOptions {
   /** of the test sets, which every cell looks at */
   readonly decoded: DecodedImages
-}
-
-/** What was measured at one α. */
-export interface CellPoint {
-  /** the α asked for, or `validation` */
-  readonly policy: number | 'validation'
-  readonly alpha: number
-  readonly measures: Readonly<Record<string, number>>
-}
-
-export interface CellResult {
-  /** of everything that the result depends on */
-  readonly key: string
-  readonly task: string
-  readonly dataset: string
-  readonly shots?: number
-  readonly seed: number
-  readonly method: string
-  readonly images?: number
-  readonly steps?: number
-  readonly seconds?: number
-  /** the learning rate taken, and the validation scores that it was chosen by */
-  readonly rate?: number
-  readonly rates?: readonly { readonly rate: number; readonly score: number | null }[]
-  readonly points: readonly CellPoint[]
 }
 
 /** What running a cell finds out. */

@@ -1,11 +1,37 @@
-// Finished cells on disk, by key: a protocol that is stopped goes on after the last of them.
+// What a finished cell found, and the file of all of them by key: a protocol that is stopped goes on after the last of them.
 
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CambiumError } from '../errors.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
-import type { CellResult } from './cell.js'
+
+/** What was measured at one α. */
+interface CellPoint {
+  /** the α asked for, or `validation` */
+  readonly policy: number | 'validation'
+  readonly alpha: number
+  /** as measures.ts names them */
+  readonly measures: Readonly<Record<string, number>>
+}
+
+/** A method trained on a task with a seed; or the pretrained model, which has neither images nor steps. */
+export interface CellResult {
+  /** of everything that the result depends on */
+  readonly key: string
+  readonly task: string
+  readonly dataset: string
+  readonly shots?: number
+  readonly seed: number
+  readonly method: string
+  readonly images?: number
+  readonly steps?: number
+  readonly seconds?: number
+  /** the learning rate taken, and the validation scores that it was chosen by */
+  readonly rate?: number
+  readonly rates?: readonly { readonly rate: number; readonly score: number | null }[]
+  readonly points: readonly CellPoint[]
+}
 
 const FILE = 'cells.json'
 

@@ -4,7 +4,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { EvaluationSet } from '../train/evaluate.js'
 import type { NamedPath } from '../train/fine-tune-data.js'
 import type { MethodOptions } from '../train/fine-tune-method.js'
-import type { CellResult } from './cell.js'
+import type { CellResult } from './cells-file.js'
 
 export const PROTOCOLS = ['few-shot', 'base-to-novel', 'cross-dataset', 'retrieval'] as const
 export type ProtocolName = (typeof PROTOCOLS)[number]
