@@ -61,29 +61,63 @@ export interface Inspection {
   readonly adapter?: AdapterSummary
   /** why it cannot be used as it is */
   readonly problem?: Problem
-  /** adapters, and of a run also checkpoints, in folders inside it */
+  /** adapters, and of runs also checkpoints, in folders inside it */
   readonly inside: readonly Inspection[]
+  /** runs of `learn` in it or inside it */
+  readonly runs?: readonly LearnedRun[]
 }
+
+export interface LearnedRun {
+  readonly folder: string
+  readonly method: string
+  readonly seed?: number
+  /** in the order in which they were learned */
+  readonly tasks: readonly string[]
+}
+
+/** Folders inside folders that are looked into: those of several runs of learn (OUT/<label>/seed-<s>), and what stands in them. */
+const DEEPEST = 3
 
 /** @throws E_NOT_FOUND when there is nothing to look at; E_SAFETENSORS_… for a file that is not what it says */
 export async function inspect(path: string): Promise<Inspection> {
   const info = await stat(path).catch(() => undefined)
   if (info === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file or folder`)
   if (!info.isDirectory()) return inspectCheckpoint(path, await openCheckpoint(path), {})
-  const inside: Inspection[] = []
-  for (const entry of await readdir(path, { withFileTypes: true })) {
-    const at = join(path, entry.name)
-    if (entry.name.startsWith('.')) continue
-    if (entry.isDirectory() && (await holdsSomething(at))) inside.push(await inspectFolder(at))
-    // What a run keeps beside its checkpoints, such as what `learn` has learned.
-    if (entry.isFile() && /\.safetensors$/.test(entry.name) && !isCheckpointFile(entry.name))
-      inside.push(await inspectCheckpoint(at, await openCheckpoint(at), {}))
-  }
-  inside.sort((a, b) => (a.path < b.path ? -1 : 1))
-  if (await holdsSomething(path)) return { ...(await inspectFolder(path)), inside }
-  if (inside.length > 0) return { ...describe(path, 'tensors', []), inside }
+  const found: Found = { inside: [], runs: [] }
+  await lookInto(path, found, DEEPEST)
+  found.inside.sort((a, b) => (a.path < b.path ? -1 : 1))
+  const inside = { inside: found.inside, ...(found.runs.length === 0 ? {} : { runs: found.runs }) }
+  if (await holdsSomething(path)) return { ...(await inspectFolder(path)), ...inside }
+  if (found.inside.length + found.runs.length > 0) return { ...describe(path, 'tensors', []), ...inside }
   await openCheckpoint(path) // throws, and says what was expected
   return describe(path, 'tensors', [])
+}
+
+interface Found {
+  readonly inside: Inspection[]
+  readonly runs: LearnedRun[]
+}
+
+async function lookInto(folder: string, found: Found, levels: number): Promise<void> {
+  const run = await learnedRun(folder)
+  if (run !== undefined) found.runs.push(run)
+  for (const entry of (await readdir(folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const at = join(folder, entry.name)
+    if (entry.name.startsWith('.')) continue
+    if (entry.isDirectory() && (await holdsSomething(at))) found.inside.push(await inspectFolder(at))
+    else if (entry.isDirectory() && levels > 1) await lookInto(at, found, levels - 1)
+    // What a run keeps beside its checkpoints, such as what `learn` has learned.
+    if (entry.isFile() && /\.safetensors$/.test(entry.name) && !isCheckpointFile(entry.name))
+      found.inside.push(await inspectCheckpoint(at, await openCheckpoint(at), {}))
+  }
+}
+
+/** What a learn.json says of its run; undefined without one that can be read. */
+async function learnedRun(folder: string): Promise<LearnedRun | undefined> {
+  const told = await readJsonObject(join(folder, 'learn.json')).catch(() => undefined)
+  if (typeof told?.method !== 'string' || !Array.isArray(told.tasks)) return undefined
+  const tasks = told.tasks.map((task: { name?: unknown } | null) => String(task?.name))
+  return { folder, method: told.method, ...(typeof told.seed === 'number' ? { seed: told.seed } : {}), tasks }
 }
 
 async function holdsSomething(folder: string): Promise<boolean> {

@@ -15,7 +15,7 @@ Reads headers and configurations alone. Tensors that differ only in the number o
 export function inspectCommand(exit: (code: number) => void): Command {
   const command = new Command('inspect')
     .description('What a file or folder holds: tensors, sizes, layout, configuration, adapters')
-    .argument('<path>', 'safetensors file, checkpoint, adapter (ours or PEFT’s) or run folder')
+    .argument('<path>', 'safetensors file, checkpoint, adapter (ours or PEFT’s), run folder or folder of runs')
     .option('--tensors', 'a line for every tensor')
     .option('--json', 'print one JSON object')
     .addHelpText('after', EXAMPLES)
@@ -30,9 +30,9 @@ export function inspectCommand(exit: (code: number) => void): Command {
 }
 
 function describe(inspection: Inspection, all: boolean): string {
-  const { path, kind, layout, files, totals, config, adapter, problem, metadata, inside, tensors } = inspection
+  const { path, kind, layout, files, totals, config, adapter, problem, metadata, inside, tensors, runs = [] } = inspection
   const lines: string[] = []
-  if (totals.tensors > 0 || inside.length === 0) {
+  if (totals.tensors > 0 || inside.length + runs.length === 0) {
     lines.push(
       `${path}: ${adapter ? 'adapter' : kind === 'checkpoint' ? 'checkpoint of a CLIP' : kind}${layout ? `, names of ${layout}` : ''}`,
     )
@@ -46,8 +46,19 @@ function describe(inspection: Inspection, all: boolean): string {
     if (problem) lines.push(`  cannot be used as it is: ${problem.message} (${problem.code})`)
     if (tensors.length > 0) lines.push('', table(tensors, all))
   } else lines.push(`${path}: a folder with`)
+  if (runs.length > 0) lines.push(...describeRuns(runs))
   for (const each of inside) lines.push('', describe(each, all))
   return lines.join('\n')
+}
+
+function describeRuns(runs: NonNullable<Inspection['runs']>): string[] {
+  return [
+    `  ${runs.length === 1 ? 'a run' : `${runs.length} runs`} of learn:`,
+    ...runs.map(({ folder, method, seed, tasks }) => {
+      const named = `${method}${seed === undefined ? '' : `, seed ${seed}`}`
+      return `  ${folder}: ${named}, ${tasks.length} task${tasks.length === 1 ? '' : 's'} (${tasks.join(', ')})`
+    }),
+  ]
 }
 
 function describeConfig({ vision, text, projectionDim }: NonNullable<Inspection['config']>): string[] {

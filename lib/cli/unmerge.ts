@@ -50,6 +50,7 @@ function tell(report: UnmergeReport): string {
   const lines = [describe(report).replace('merged ', `restored by ${report.by}: `)]
   if (report.isBase !== undefined)
     lines.push(report.isBase ? 'it is the base that was merged (fingerprint)' : 'its bits are not the base’s (fingerprint)')
+  if (report.left !== undefined) lines.push(`still in it: ${report.left.join(', ')}`)
   const { compared } = report
   if (compared !== undefined) {
     const most = (pick: (one: RestoredTensor) => number) => Math.max(0, ...compared.map(pick))

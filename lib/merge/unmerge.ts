@@ -14,8 +14,9 @@ import { openPeftAdapter } from '../formats/peft-read.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { native } from '../native.js'
 import { Edits, matrixOf } from './edits.js'
+import { MergedAdapters } from './merged-adapters.js'
 import { type AdapterToMerge, openAdapters } from './open-adapters.js'
-import { adapterFingerprint, ORIGINAL, type Provenance, readProvenance } from './provenance.js'
+import { ORIGINAL, type Provenance, readProvenance } from './provenance.js'
 import { isFolder, requireOther, type WriteOptions, type WriteReport, writeMerged } from './write-merged.js'
 
 export interface UnmergeOptions extends Omit<WriteOptions, 'dtype'> {
@@ -33,6 +34,8 @@ export interface UnmergeReport extends WriteReport {
   readonly by: 'original bytes' | 'subtraction'
   /** the result has the base's names, types, shapes and first kilobytes; undefined when the base is not known */
   readonly isBase?: boolean
+  /** adapters that were merged and not taken out: they are still in it */
+  readonly left?: readonly string[]
   /** against `original` */
   readonly compared?: readonly RestoredTensor[]
 }
@@ -65,8 +68,10 @@ export async function unmergeFolder(options: UnmergeOptions): Promise<UnmergeRep
       'E_UNMERGE',
       `${model}: expected ${ORIGINAL} beside the weights (merge --keep-original) or the adapters to subtract, got neither`,
     )
-  const edits = hasOriginal ? await restored(checkpoint, kept, provenance) : await subtracted(checkpoint, adapter, provenance)
-  const report = await writeMerged(edits, options)
+  const { edits, left } = hasOriginal
+    ? { edits: await restored(checkpoint, kept, provenance), left: [] }
+    : await subtracted(checkpoint, adapter, provenance)
+  const report = { ...(await writeMerged(edits, options)), ...(left.length > 0 && { left }) }
   if (report.dryRun) return { ...report, model, by: hasOriginal ? 'original bytes' : 'subtraction' }
   const result = await openCheckpoint(options.out)
   return {
@@ -96,8 +101,19 @@ async function restored(checkpoint: Checkpoint, path: string, provenance: Proven
   return edits
 }
 
-async function subtracted(checkpoint: Checkpoint, list: readonly AdapterToMerge[], provenance: Provenance | undefined): Promise<Edits> {
+interface Subtracted {
+  readonly edits: Edits
+  /** names of the merged adapters that stay */
+  readonly left: readonly string[]
+}
+
+async function subtracted(
+  checkpoint: Checkpoint,
+  list: readonly AdapterToMerge[],
+  provenance: Provenance | undefined,
+): Promise<Subtracted> {
   const negative: AdapterToMerge[] = []
+  const merged = new MergedAdapters(provenance?.adapters ?? [])
   for (const { path, weight } of list) {
     const { folder, targets, saved } = await openPeftAdapter(path)
     const why = targets.some(({ magnitude }) => magnitude !== undefined) ? 'DoRA' : saved.size > 0 ? 'replaced tensors' : undefined
@@ -106,17 +122,10 @@ async function subtracted(checkpoint: Checkpoint, list: readonly AdapterToMerge[
         'E_UNMERGE',
         `${path}: expected changes that can be subtracted, got ${why}; merge with --keep-original to undo that`,
       )
-    const merged = provenance?.adapters ?? []
-    const own = merged.length === 0 ? undefined : await adapterFingerprint(folder)
-    const found = merged.find((one) => one.fingerprint === own)
-    if (merged.length > 0 && found === undefined)
-      throw new CambiumError(
-        'E_UNMERGE',
-        `${path}: expected an adapter that was merged into this model (${merged.map(({ name }) => name).join(', ')}), got another`,
-      )
-    negative.push({ path, weight: -(weight ?? found?.weight ?? 1) })
+    negative.push({ path, weight: -(await merged.take(path, folder, weight)) })
   }
-  return (await openAdapters(checkpoint, negative, { anyBase: true })).edits
+  merged.requireAll()
+  return { edits: (await openAdapters(checkpoint, negative, { anyBase: true })).edits, left: merged.left }
 }
 
 /** The result's tensors beside the original's: reads both once. */

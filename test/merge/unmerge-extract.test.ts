@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { openCheckpoint } from '../../lib/formats/checkpoint.js'
 import { openPeftAdapter } from '../../lib/formats/peft-read.js'
 import { extractLora } from '../../lib/merge/extract.js'
@@ -70,6 +70,34 @@ describe('unmerge', () => {
     const [got, want] = [await valuesOf(back, 'layers.0.q.weight'), await valuesOf(model, 'layers.0.q.weight')]
     expect(relativeError([got, want])).toBeCloseTo(bf16?.relative ?? 1, 12)
     expect(await valuesOf(back, 'embed.weight')).toEqual(await valuesOf(model, 'embed.weight'))
+  })
+
+  test('an adapter that was merged twice is taken out twice, or with the weight that is meant', async () => {
+    const model = await madeUpCheckpoint(fresh(), SPEC)
+    const [path, other] = [await madeUpAdapter(fresh(), { modules: MODULES }), await madeUpAdapter(fresh(), { modules: MODULES, seed: 5 })]
+    const [merged, back] = [fresh(), fresh()]
+    const twice = [
+      { path, weight: 0.5 },
+      { path, weight: 0.25 },
+    ]
+    await mergeFolder({ model, adapter: [...twice, other], out: merged })
+    const unmerge = (adapter: readonly { path: string; weight?: number }[]) =>
+      unmergeFolder({ model: merged, adapter, out: back, original: model })
+    await expect(unmerge([{ path }, { path: other }])).rejects.toMatchObject({
+      code: 'E_UNMERGE',
+      message: `${path}: expected it as often as it was merged (twice, with the weights 0.5 and 0.25), got it once: name it twice (--adapter), or give the weight to take out (--weights)`,
+    })
+    await expect(unmerge([{ path }, { path }, { path }])).rejects.toMatchObject({
+      message: expect.stringMatching(/twice\), got it more often$/),
+    })
+    const relative = ({ compared }: Awaited<ReturnType<typeof unmerge>>) =>
+      compared?.find(({ name }) => name === 'layers.1.q.weight')?.relative
+    const whole = await unmerge([{ path }, { path: other }, { path }])
+    expect(whole.left).toBeUndefined()
+    expect(relative(whole)).toBeLessThan(1e-6)
+    const part = await unmerge([{ path, weight: 0.25 }, { path: other }])
+    expect(part.left).toEqual([basename(path)])
+    expect(relative(part)).toBeGreaterThan(1e-4)
   })
 
   test('what cannot be subtracted', async () => {
