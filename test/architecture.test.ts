@@ -9,7 +9,7 @@ const files = (folder: string, pattern: RegExp) =>
 
 /** Data flows one way (docs/architecture.md §2): a stage imports itself and stages to its left. */
 const STAGES = [
-  ['errors', 'files', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
+  ['errors', 'files', 'concat-arrays', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
   ['formats'],
   ['data'],
   ['injection', 'nn', 'models'],
@@ -65,6 +65,11 @@ test('only files.ts asks the file system for promises: those of Node abort the p
     /'node:fs\/promises'|\bpromises\b.*'node:fs'|\.promises\b/.test(readFileSync(join(root, file), 'utf8')),
   )
   expect(wrong).toEqual([])
+})
+
+test('tests draw what they try from a seed', () => {
+  const wrong = files('test', /\.ts$/).filter((file) => /from 'fast-check'|Math\.random\(/.test(readFileSync(join(root, file), 'utf8')))
+  expect(wrong).toEqual([join('test', 'architecture.test.ts'), join('test', 'fast-check.ts')])
 })
 
 test('no identifier in C++ names a model or a paper', () => {

@@ -9,9 +9,9 @@ import { clipTensors } from '../formats/clip-tensors.js'
 import type { PeftAdapter, PlacedTarget, PlacedTensor } from '../formats/peft-adapter.js'
 import { placeAdapter } from '../formats/peft-place.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
+import { storedFloats } from '../formats/stored-floats.js'
 import { moduleOfWeight } from '../injection/linear-modules.js'
 import type { Clip } from '../models/clip.js'
-import { native } from '../native.js'
 import { foldInto, type TensorChange } from './fold.js'
 import type { Site, SiteFactors } from './sites.js'
 
@@ -59,7 +59,7 @@ export async function readAdapter(clip: Clip, adapter: PeftAdapter): Promise<Loa
 }
 
 async function replacement(tensor: StoredTensor, at: PlacedTensor['at']): Promise<TensorChange> {
-  const values = await read(tensor)
+  const values = await storedFloats(tensor)
   return (base) => {
     if (at.rows === undefined) return Promise.resolve(values)
     const whole = base.slice()
@@ -74,13 +74,9 @@ async function readFactors({ a, b, bias, magnitude, rank, scaling }: PlacedTarge
     scaling,
     in: a.count / rank,
     out: b.count / rank,
-    a: await read(a),
-    b: await read(b),
-    ...(bias && { bias: await read(bias) }),
-    ...(magnitude && { magnitude: await read(magnitude) }),
+    a: await storedFloats(a),
+    b: await storedFloats(b),
+    ...(bias && { bias: await storedFloats(bias) }),
+    ...(magnitude && { magnitude: await storedFloats(magnitude) }),
   }
-}
-
-async function read({ path, offset, count, dtype, fileSize }: StoredTensor): Promise<Float32Array> {
-  return new Float32Array(await native.readTensor({ path, offset, count, from: dtype, to: 'F32', expectedSize: fileSize }))
 }

@@ -1,4 +1,5 @@
 /** Adapters on the device, summed with weights, as an injection for whole batches. */
+import { concatArrays } from '../concat-arrays.js'
 import type { Injection, LayerInjection, LinearDelta, Tower } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { placeOf } from '../models/weights.js'
@@ -73,12 +74,7 @@ export class WeightedView implements Injection {
     for (const name of new Set([...changed].map((canonical) => placeOf(canonical).name))) {
       const parts: Float32Array[] = []
       for (const canonical of clip.weights.canonical(name)) parts.push(await changedTensor(clip, canonical, used))
-      const whole = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
-      let at = 0
-      for (const part of parts) {
-        whole.set(part, at)
-        at += part.length
-      }
+      const whole = concatArrays(Float32Array, parts)
       const { shape, dtype } = clip.weights.get(name)
       const tensor = this.held.keep(Parameter.named(name, dtype === 'f32' ? whole : null, shape, dtype))
       if (dtype !== 'f32') scope(() => copyRounded(whole, tensor))
@@ -91,15 +87,8 @@ function copyRounded(values: Float32Array, into: Parameter): void {
   native.copy(cast(Tensor.from(values, into.shape), into.dtype).id, into.id)
 }
 
-/** As the model has it: changed, trained or from the file. */
-function valuesOf({ weights }: Clip, canonical: string): Promise<Float32Array> {
-  const changed = weights.changed.get(canonical)
-  if (changed !== undefined) return Promise.resolve(changed)
-  return weights.get(placeOf(canonical).name).trainable ? weights.floats(canonical) : weights.original(canonical)
-}
-
 async function changedTensor(clip: Clip, canonical: string, used: readonly (readonly [LoadedAdapter, number])[]): Promise<Float32Array> {
-  const base = await valuesOf(clip, canonical)
+  const base = await clip.weights.exact(canonical)
   const sum = Float64Array.from(base)
   for (const [adapter, weight] of used) {
     const changes = adapter.changes.get(canonical)

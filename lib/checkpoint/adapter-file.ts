@@ -7,12 +7,12 @@ import { finishFolder, writeFolder } from '../formats/atomic-folder.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
-import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
+import { writeSafetensors } from '../formats/safetensors-write.js'
 import { RAdapter } from '../methods/r-adapter.js'
 import type { Clip } from '../models/clip.js'
-import { native } from '../native.js'
 import type { Tensor } from '../tensor.js'
 import { fingerprint } from './fingerprint.js'
+import { fillParameters, parameterToWrite } from './parameter-file.js'
 
 export const ADAPTER_VERSION = 1
 
@@ -40,10 +40,7 @@ export async function saveAdapter(
   info: AdapterInfo = {},
 ): Promise<void> {
   const { rank, scale, drop = 0, dropBy = 'adapter' } = adapter.options
-  const tensors = adapter.parameters.map((parameter): TensorToWrite => {
-    const value = averages?.get(parameter.name) ?? parameter
-    return { name: parameter.name, dtype: 'F32', shape: parameter.shape, data: async () => new Uint8Array(await native.read(value.id)) }
-  })
+  const tensors = adapter.parameters.map((parameter) => parameterToWrite(parameter, averages?.get(parameter.name)))
   const base = await fingerprint(adapter.clip.weights.checkpoint)
   const config = {
     cambium_version: ADAPTER_VERSION,
@@ -93,17 +90,7 @@ export async function loadAdapter(clip: Clip, folder: string): Promise<{ adapter
   await requireBase(base, clip.weights.checkpoint, folder)
   const adapter = new RAdapter(clip, { rank: rank ?? undefined, scale: scale ?? undefined, drop, dropBy: drop_by })
   try {
-    const file = await openSafetensors(join(folder, 'adapter_model.safetensors'))
-    for (const parameter of adapter.parameters) {
-      const stored = file.tensors.get(parameter.name)
-      if (!stored || stored.shape.join() !== parameter.shape.join())
-        throw new CambiumError(
-          'E_ADAPTER',
-          `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${folder}`,
-        )
-      const { path, offset, count, dtype, fileSize } = stored
-      await native.readTensorInto(parameter.id, { path, offset, count, from: dtype, expectedSize: fileSize })
-    }
+    await fillParameters(adapter.parameters, await openSafetensors(join(folder, 'adapter_model.safetensors')), 'E_ADAPTER')
   } catch (error) {
     adapter.dispose()
     throw error

@@ -1,5 +1,6 @@
 // A LoRA on disk, as PEFT has it: written so that peft loads it on the original base, read so that training can go on.
 import { basename } from 'node:path'
+import { concatArrays } from '../concat-arrays.js'
 import { CambiumError } from '../errors.js'
 import { clipTensors } from '../formats/clip-tensors.js'
 import type { JsonObject } from '../formats/json-fields.js'
@@ -8,7 +9,7 @@ import { patternOf } from '../formats/peft-match.js'
 import { placeAdapter } from '../formats/peft-place.js'
 import { openPeftAdapter } from '../formats/peft-read.js'
 import { type PeftModuleToWrite, type PeftTensorToWrite, writePeftAdapter } from '../formats/peft-write.js'
-import type { StoredTensor } from '../formats/safetensors-read.js'
+import { type StoredTensor, storedRequest } from '../formats/safetensors-read.js'
 import { Lora } from '../methods/lora.js'
 import { currentFactors, type LoraModule } from '../methods/lora-module.js'
 import type { Clip } from '../models/clip.js'
@@ -65,21 +66,11 @@ function moduleToWrite(module: LoraModule, averages: ReadonlyMap<string, Tensor>
   if (!start) return { ...rest, rank, alpha, a: stored(a), b: stored(b) }
   const [inner, out] = [a.shape[1], b.shape[0]]
   const doubled = {
-    a: floats([2 * rank, inner], async () => joined(await a.floats(), await start.a.floats())),
+    a: floats([2 * rank, inner], async () => concatArrays(Float32Array, [await a.floats(), await start.a.floats()])),
     b: floats([out, 2 * rank], async () => besides(await b.floats(), await start.b.floats(), rank)),
   }
   // The scaling stays: α / R or α / √R of twice the rank.
   return { ...rest, ...doubled, rank: 2 * rank, alpha: alpha * (rslora ? Math.SQRT2 : 2) }
-}
-
-function joined(...parts: Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
 }
 
 /** [B, −B₀], row by row. */
@@ -178,8 +169,7 @@ function requireLinears(placed: PlacedAdapter): void {
 async function fill({ factors }: LoraModule, { a, b, bias, magnitude }: PlacedTarget): Promise<void> {
   const read = async (into: Tensor | undefined, from: StoredTensor | undefined) => {
     if (into === undefined || from === undefined) return
-    const { path, offset, count, dtype, fileSize } = from
-    await native.readTensorInto(into.id, { path, offset, count, from: dtype, expectedSize: fileSize })
+    await native.readTensorInto(into.id, storedRequest(from))
   }
   await read(factors.a, a)
   await read(factors.b, b)

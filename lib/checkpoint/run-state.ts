@@ -9,8 +9,8 @@ import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { writeSafetensors } from '../formats/safetensors-write.js'
-import { native } from '../native.js'
 import type { Parameter } from '../tensor.js'
+import { fillParameters, parameterToWrite } from './parameter-file.js'
 
 const schema = z.object({
   version: z.literal(1),
@@ -53,7 +53,7 @@ export async function writeRunState(
   const tensors = `state-${state.step}.safetensors`
   await writeSafetensors(
     join(folder, tensors),
-    parameters.map((p) => ({ name: p.name, dtype: 'F32', shape: p.shape, data: async () => new Uint8Array(await native.read(p.id)) })),
+    parameters.map((parameter) => parameterToWrite(parameter)),
   )
   await writeFileAtomic(join(folder, FILE), `${JSON.stringify({ version: 1, ...state, tensors }, null, 2)}\n`)
   await keepOnly(folder, tensors)
@@ -66,17 +66,7 @@ async function keepOnly(folder: string, tensors: string): Promise<void> {
 
 /** Puts the saved values into the run's tensors; states that a kill left beside the one that counts go. @throws E_RUN when one is missing or of another shape */
 export async function loadTensors(folder: string, state: RunState, parameters: readonly Parameter[]): Promise<void> {
-  const file = await openSafetensors(join(folder, state.tensors))
-  for (const parameter of parameters) {
-    const stored = file.tensors.get(parameter.name)
-    if (!stored || stored.shape.join() !== parameter.shape.join())
-      throw new CambiumError(
-        'E_RUN',
-        `${parameter.name}: expected shape [${parameter.shape}], got ${stored ? `[${stored.shape}]` : 'no such tensor'} in ${file.path}`,
-      )
-    const { path, offset, count, dtype, fileSize } = stored
-    await native.readTensorInto(parameter.id, { path, offset, count, from: dtype, expectedSize: fileSize })
-  }
+  await fillParameters(parameters, await openSafetensors(join(folder, state.tensors)), 'E_RUN')
   await keepOnly(folder, state.tensors)
 }
 

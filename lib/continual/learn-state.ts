@@ -6,6 +6,7 @@
 
 import { join } from 'node:path'
 import { z } from 'zod'
+import { parameterToWrite } from '../checkpoint/parameter-file.js'
 import { CambiumError } from '../errors.js'
 import { readdir, readFile, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
@@ -13,8 +14,9 @@ import { readJsonObject } from '../formats/json-fields.js'
 import { removeLeftovers } from '../formats/leftovers.js'
 import { openSafetensors, type SafetensorsFile } from '../formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../formats/safetensors-write.js'
+import { storedFloats } from '../formats/stored-floats.js'
 import type { Clip } from '../models/clip.js'
-import { type FloatDType, native } from '../native.js'
+import type { FloatDType } from '../native.js'
 import type { Learner, LearnerState } from './learner.js'
 import { LEARN_PROTOCOLS, taskSpec, watchSpec } from './task-spec.js'
 
@@ -108,9 +110,7 @@ export async function writeLearnState(
 
 function tensorsOf({ tensors, doubles = new Map() }: LearnerState): TensorToWrite[] {
   return [
-    ...tensors.map(({ id, name, shape }): TensorToWrite => {
-      return { name, dtype: 'F32', shape, data: async () => new Uint8Array(await native.read(id)) }
-    }),
+    ...tensors.map((tensor) => parameterToWrite(tensor)),
     ...[...doubles].map(([name, { buffer, byteOffset, byteLength, length }]): TensorToWrite => {
       return { name, dtype: 'F64', shape: [length], data: new Uint8Array(buffer, byteOffset, byteLength) }
     }),
@@ -122,9 +122,8 @@ export async function restoreLearner(folder: string, state: LearnState, learner:
   await removeLeftovers(folder)
   const file = await openSafetensors(join(folder, state.tensors))
   const f32 = async (name: string) => {
-    const { path, offset, count, dtype, fileSize, shape } = stored(file, name, 'F32')
-    const data = await native.readTensor({ path, offset, count, from: dtype, to: 'F32', expectedSize: fileSize })
-    return { shape, data: new Float32Array(data) }
+    const tensor = stored(file, name, 'F32')
+    return { shape: tensor.shape, data: await storedFloats(tensor) }
   }
   let whole: Promise<Buffer> | undefined
   const f64 = async (name: string) => {

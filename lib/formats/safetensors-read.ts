@@ -2,12 +2,18 @@
 
 import { CambiumError, messageOf } from '../errors.js'
 import { FileHandle } from '../files.js'
+import type { TensorRead } from '../native.js'
 import { headerLength, parseHeader, reject, type TensorInfo } from './safetensors-header.js'
 
 /** A tensor of an open checkpoint, with the file it lies in and that file's size when its header was validated. */
 export interface StoredTensor extends TensorInfo {
   readonly path: string
   readonly fileSize: number
+}
+
+/** What the native core is asked to read all of a tensor. */
+export function storedRequest({ path, offset, count, dtype, fileSize }: StoredTensor): TensorRead {
+  return { path, offset, count, from: dtype, expectedSize: fileSize }
 }
 
 export interface SafetensorsFile {

@@ -8,7 +8,7 @@ import type { Shape } from './clip-tensors.js'
 import { DTYPE_BITS, isReadableDtype } from './dtype.js'
 import type { Layout, Placement } from './layouts.js'
 import { nearestName } from './nearest-name.js'
-import type { StoredTensor } from './safetensors-read.js'
+import { type StoredTensor, storedRequest } from './safetensors-read.js'
 
 /** How to read one canonical tensor. */
 export interface WeightRead {
@@ -117,7 +117,7 @@ function mismatch(missing: readonly string[], unexpected: readonly StoredTensor[
 
 /** The same as the native core's request; it converts to the type of what it is read into. */
 export function readRequest({ source, offset, count, transposeRows }: WeightRead): TensorRead {
-  return { path: source.path, offset, count, from: source.dtype, expectedSize: source.fileSize, transposeRows }
+  return { ...storedRequest(source), offset, count, transposeRows }
 }
 
 /**

@@ -10,8 +10,9 @@ import type { PeftAdapter, PeftTarget } from '../formats/peft-adapter.js'
 import { openPeftAdapter } from '../formats/peft-read.js'
 import { type PeftModuleToWrite, writePeftAdapter } from '../formats/peft-write.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
+import { storedFloats } from '../formats/stored-floats.js'
 import { type CombineOptions, native } from '../native.js'
-import { factor, matrixOf } from './edits.js'
+import { matrixOf } from './edits.js'
 import { type LowRankForm, lowRankOf, lowRankOfProduct } from './low-rank.js'
 import type { AdapterRecipe } from './recipe-schema.js'
 
@@ -117,7 +118,7 @@ async function combineModule(module: string, parts: readonly Part[], recipe: Ada
     )
   const factors = async (which: 'a' | 'b', weights: number[]) =>
     native.combine({
-      inputs: await Promise.all(parts.map(({ target }) => floats(target[which]))),
+      inputs: await Promise.all(parts.map(({ target }) => storedFloats(target[which]))),
       ...thinning(`${module}.${which}`, weights, recipe),
     })
   const roots = parts.map(({ target, weight }) => Math.sqrt(Math.abs(weight * target.scaling)))
@@ -158,7 +159,7 @@ async function stacked(parts: readonly Part[]): Promise<{ b: Float64Array; a: Fl
   let row = 0
   for (const { target, weight } of parts) {
     const scale = weight * target.scaling
-    const [theirA, theirB] = [await floats(target.a), await floats(target.b)]
+    const [theirA, theirB] = [await storedFloats(target.a), await storedFloats(target.b)]
     for (let i = 0; i < theirA.length; i++) a[row * inner + i] = theirA[i] * scale
     for (let i = 0; i < out; i++) for (let r = 0; r < target.rank; r++) b[i * total + row + r] = theirB[i * target.rank + r]
     row += target.rank
@@ -178,8 +179,8 @@ async function compressed(module: string, parts: readonly Part[], recipe: Adapte
   for (const { target } of parts)
     deltas.push(
       await native.product({
-        a: await floats(target.b),
-        b: await floats(target.a),
+        a: await storedFloats(target.b),
+        b: await storedFloats(target.a),
         m: out,
         k: target.rank,
         n: inner,
@@ -201,6 +202,4 @@ async function compressed(module: string, parts: readonly Part[], recipe: Adapte
 function sides({ a, b }: PeftTarget): [number, number] {
   return [matrixOf(b).rows, matrixOf(a).columns]
 }
-
-const floats = async (tensor: StoredTensor) => new Float32Array(await native.readTensor({ ...factor(tensor), to: 'F32' }))
 const bytes = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)

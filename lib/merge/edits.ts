@@ -6,7 +6,7 @@ import { CambiumError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
 import type { DiskDtype } from '../formats/dtype.js'
 import type { Placement } from '../formats/layouts.js'
-import type { StoredTensor } from '../formats/safetensors-read.js'
+import { type StoredTensor, storedRequest } from '../formats/safetensors-read.js'
 import type { CombineOptions, MergeStep, TensorRead } from '../native.js'
 
 export interface TensorEdit {
@@ -62,6 +62,5 @@ export function rowsOf(tensor: StoredTensor, { rows }: Placement): { first: numb
 
 /** A stored matrix as a factor; `transposed` gives [columns, rows]. */
 export function factor(tensor: StoredTensor, transposed = false): TensorRead {
-  const { path, offset, count, dtype, fileSize } = tensor
-  return { path, offset, count, from: dtype, expectedSize: fileSize, ...(transposed && { transposeRows: matrixOf(tensor).rows }) }
+  return { ...storedRequest(tensor), ...(transposed && { transposeRows: matrixOf(tensor).rows }) }
 }

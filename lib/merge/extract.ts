@@ -8,8 +8,9 @@ import { openCheckpoint } from '../formats/checkpoint.js'
 import { targetMatcher } from '../formats/peft-match.js'
 import { type PeftModuleToWrite, writePeftAdapter } from '../formats/peft-write.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
+import { storedFloats } from '../formats/stored-floats.js'
 import { native } from '../native.js'
-import { factor, matrixOf } from './edits.js'
+import { matrixOf } from './edits.js'
 import { lowRankOf } from './low-rank.js'
 
 export interface ExtractOptions {
@@ -69,7 +70,7 @@ export async function extractLora(options: ExtractOptions): Promise<ExtractRepor
     signal?.throwIfAborted()
     onProgress?.(done, pairs.length)
     const module = before.name.replace(/\.weight$/, '')
-    const delta = await native.combine({ inputs: [await floats(after), await floats(before)], weights: [1, -1] })
+    const delta = await native.combine({ inputs: [await storedFloats(after), await storedFloats(before)], weights: [1, -1] })
     if (delta.every((x) => x === 0)) continue
     const isMatrix = before.name.endsWith('.weight') && (before.shape.length === 2 || before.shape.length === 4)
     if (!isMatrix || !isTarget(module)) {
@@ -88,7 +89,7 @@ export async function extractLora(options: ExtractOptions): Promise<ExtractRepor
       a: { dtype: 'F32', shape: [r, ...before.shape.slice(1)], data: bytes(a) },
       b: { dtype: 'F32', shape: [rows, r, ...tail.map(() => 1)], data: bytes(b) },
     })
-    report.push({ module, shape: before.shape, rank: r, energy, error, change: norm(delta) / norm(await floats(before)) })
+    report.push({ module, shape: before.shape, rank: r, energy, error, change: norm(delta) / norm(await storedFloats(before)) })
   }
   if (modules.length === 0)
     throw new CambiumError('E_OPTION', `targets: expected a matrix that differs between the two checkpoints, got none`)
@@ -135,6 +136,4 @@ function norm(values: Float32Array): number {
   for (const x of values) sum += x * x
   return Math.sqrt(sum)
 }
-
-const floats = async (tensor: StoredTensor) => new Float32Array(await native.readTensor({ ...factor(tensor), to: 'F32' }))
 const bytes = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { CambiumError } from '../errors.js'
 import { detectLayout, type Layout } from '../formats/layouts.js'
 import { openSafetensors, type StoredTensor } from '../formats/safetensors-read.js'
+import { storedFloats } from '../formats/stored-floats.js'
 import { native } from '../native.js'
 import { type Edits, factor, matrixOf } from './edits.js'
 
@@ -22,7 +23,7 @@ export async function addRAdapter(edits: Edits, folder: string, alpha: number): 
     const [w, b, a, s] = [part('w'), part('b'), part('a'), part('s')]
     if (w === undefined && (a === undefined || b === undefined))
       throw new CambiumError('E_ADAPTER', `${site}: expected factors w, or b and a, got neither in ${folder}`)
-    const scale = alpha * (s === undefined ? 1 : (await floats(s))[0])
+    const scale = alpha * (s === undefined ? 1 : (await storedFloats(s))[0])
     for (const name of linearBefore(site, layout)) {
       const tensor = edits.checkpoint.tensors.get(name)
       const width = (w ?? b)?.shape[0]
@@ -42,7 +43,7 @@ export async function addRAdapter(edits: Edits, folder: string, alpha: number): 
 /** Bᵀ W, [r, columns]. */
 async function downTimes(b: StoredTensor, w: StoredTensor): Promise<Float32Array> {
   const { rows, columns } = matrixOf(w)
-  return native.product({ a: await floats(b), transposeA: true, b: await floats(w), m: b.shape[1], k: rows, n: columns })
+  return native.product({ a: await storedFloats(b), transposeA: true, b: await storedFloats(w), m: b.shape[1], k: rows, n: columns })
 }
 
 function linearBefore(site: string, layout: Layout): string[] {
@@ -54,5 +55,3 @@ function linearBefore(site: string, layout: Layout): string[] {
     return placed.source
   })
 }
-
-const floats = async (tensor: StoredTensor) => new Float32Array(await native.readTensor({ ...factor(tensor), to: 'F32' }))

@@ -1,5 +1,6 @@
 // A batch of packed texts as one i32 tensor, and the few numbers of it that the host must know. Where a captured step is to be used
 // again for other texts (GPU), batches are padded to few shapes; nothing that is asked of a text's features sees the padding.
+import { concatArrays } from '../concat-arrays.js'
 import { sliceRows } from '../ops.js'
 import type { Tensor } from '../tensor.js'
 import type { TextBatch } from './text-batch.js'
@@ -49,14 +50,7 @@ export const shapeOf = ({ ids, pooled, index, maxTokens }: TextBatch): TextShape
 /** The values of the tensor. */
 export function packedValues({ ids, positions, offsets, keys, pooled, index }: TextBatch): Int32Array {
   const ends = pooled.map((row) => positions[row])
-  const parts = [ids, positions, offsets, keys, pooled, ends, ...(index ? [index] : [])]
-  const values = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    values.set(part, at)
-    at += part.length
-  }
-  return values
+  return concatArrays(Int32Array, [ids, positions, offsets, keys, pooled, ends, ...(index ? [index] : [])])
 }
 
 export function textTensors({ values, shape: { rows, texts, entries } }: PackedTexts): TextTensors {

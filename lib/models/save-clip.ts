@@ -1,6 +1,7 @@
 // A model back into an ordinary checkpoint folder, in the layout and the types it was read from.
 
 import { join, resolve } from 'node:path'
+import { concatArrays } from '../concat-arrays.js'
 import { CambiumError } from '../errors.js'
 import { readdir, readFile } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
@@ -10,6 +11,7 @@ import { clipTensors } from '../formats/clip-tensors.js'
 import type { DiskDtype } from '../formats/dtype.js'
 import { type ClipConfig, clipConfigText, configWithDtype } from '../formats/hf-config.js'
 import type { ImagePreprocessor } from '../formats/preprocessor.js'
+import { storedRequest } from '../formats/safetensors-read.js'
 import type { TensorToWrite } from '../formats/safetensors-write.js'
 import { planWrites, type WeightWrite } from '../formats/weight-map.js'
 import { type DType, native } from '../native.js'
@@ -63,19 +65,15 @@ export async function saveClip(clip: ClipToWrite, folder: string, options: SaveO
   if (resolve(folder) === resolve(clip.folder))
     throw new CambiumError('E_SAME_FOLDER', `save: expected a folder other than the model's own, got ${folder}`)
   const { weights, config } = clip
-  const trained = new Set([...weights.values()].filter((p) => p.trainable).flatMap((p) => weights.canonical(p.name)))
   const tensors = planWrites(weights.map.layout, clipTensors(config)).map((write): TensorToWrite => {
     const source = weights.checkpoint.tensors.get(write.name)
     const type: DiskDtype = dtype === 'file' ? (source?.dtype ?? 'F32') : DISK[dtype]
-    const same =
-      source !== undefined && source.dtype === type && !write.parts.some((part) => trained.has(part) || weights.changed.has(part))
-    if (same) {
-      const { path, offset, count, fileSize } = source
-      const request = { path, offset, count, from: type, to: type, expectedSize: fileSize }
+    if (source?.dtype === type && !write.parts.some((part) => weights.differs(part))) {
+      const request = { ...storedRequest(source), to: type }
       return { name: write.name, dtype: type, shape: source.shape, data: async () => new Uint8Array(await native.readTensor(request)) }
     }
     const shape = source && source.shape.length !== write.shape.length ? source.shape : write.shape
-    return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(weights, write, trained), type) }
+    return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(weights, write), type) }
   })
   const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
   const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
@@ -92,21 +90,10 @@ export async function saveClip(clip: ClipToWrite, folder: string, options: SaveO
 }
 
 /** The f32 values of a tensor of the file: its parts under each other, transposed if the layout says so. */
-async function valuesOf(weights: Weights, { parts, shape, transpose }: WeightWrite, trained: ReadonlySet<string>): Promise<Float32Array> {
+async function valuesOf(weights: Weights, { parts, shape, transpose }: WeightWrite): Promise<Float32Array> {
   const all: Float32Array[] = []
-  for (const part of parts) {
-    const exact = weights.changed.get(part)
-    if (trained.has(part)) all.push(await weights.floats(part))
-    else all.push(exact ?? (await weights.original(part)))
-  }
-  const joined = all.length === 1 ? all[0] : new Float32Array(all.reduce((sum, values) => sum + values.length, 0))
-  if (all.length > 1) {
-    let at = 0
-    for (const values of all) {
-      joined.set(values, at)
-      at += values.length
-    }
-  }
+  for (const part of parts) all.push(await weights.exact(part))
+  const joined = all.length === 1 ? all[0] : concatArrays(Float32Array, all)
   if (!transpose) return joined
   const [rows, columns] = shape // of the file: the canonical matrix is [columns, rows]
   const out = new Float32Array(joined.length)

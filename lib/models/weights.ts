@@ -114,6 +114,17 @@ export class Weights {
     return new Float32Array(await native.readTensor({ ...readRequest(read), to: 'F32' }))
   }
 
+  /** Whether a canonical tensor is other than the file's, as far as can be told without looking: trained or changed. */
+  differs(canonical: string): boolean {
+    return this.changed.has(canonical) || this.get(placeOf(canonical).name).trainable
+  }
+
+  /** The elements of a canonical tensor as the model has them, in f32, before any rounding to the type of the device's copy. */
+  async exact(canonical: string): Promise<Float32Array> {
+    if (this.get(placeOf(canonical).name).trainable) return this.floats(canonical)
+    return this.changed.get(canonical) ?? this.original(canonical)
+  }
+
   /** Canonical names of what lies in a tensor of the device: itself, or q, k and v. */
   canonical(name: string): string[] {
     return this.readsOf(name).map((read) => read.name)
