@@ -78,6 +78,20 @@ describe('saving', () => {
     again.dispose()
   })
 
+  test('what a model has of a tensor is what trained, else what changed, else the file', async () => {
+    const clip = await Clip.load(tinyClip(join(folder, 'trained')), { dtype: 'bf16', imageSize: 56 })
+    const { weights } = clip
+    const [resized, frozen] = ['vision_model.embeddings.position_embedding.weight', 'vision_model.encoder.layers.0.mlp.fc1.weight']
+    expect(weights.differs(frozen)).toBe(false)
+    expect(await weights.exact(frozen)).toEqual(await weights.original(frozen)) // and not what bf16 makes of it
+    expect(await weights.exact(resized)).toBe(weights.changed.get(resized))
+    const [positions] = await weights.unfreeze([resized])
+    const trained = new Float32Array(positions.count).fill(0.1)
+    positions.write(trained)
+    expect(await weights.exact(resized)).toEqual(trained)
+    clip.dispose()
+  })
+
   test('names of open_clip: read, and written back in the same names', async () => {
     const source = await openClipFolder(tinyClip(join(folder, 'clip')))
     await writeClip(source, join(folder, 'theirs'), layoutNamed('open-clip'))
