@@ -1,7 +1,7 @@
 // A process whose workers open, write and remove files without end, and are terminated in the middle of it.
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads'
 import { FileHandle, stat, unlink } from '../lib/files.js'
 
 const [folder, rounds] = isMainThread ? [process.argv[2], Number(process.argv[3])] : [workerData as string, 0]
@@ -28,6 +28,6 @@ async function main(): Promise<void> {
 
 if (isMainThread) void main()
 else {
-  for (let i = 0; i < 4; i++) void writeForEver(join(folder, `${process.pid}-${Math.random()}`))
+  for (let i = 0; i < 4; i++) void writeForEver(join(folder, `${threadId}-${i}`))
   parentPort?.postMessage('writing')
 }

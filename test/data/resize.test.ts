@@ -1,9 +1,9 @@
 /** The native core's pixels against Pillow's, bit for bit, and the plans that lead to them. */
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { decodeImage, type RgbImage } from '../../lib/data/decode.js'
 import { ImagePreprocessor, type PreprocessPlan } from '../../lib/formats/preprocessor.js'
 import { native } from '../../lib/native.js'
+import fc from '../fast-check.js'
 import { imageFolder, pillowResults } from '../fixture-images.js'
 
 const pillow = pillowResults()

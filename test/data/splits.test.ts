@@ -1,7 +1,8 @@
 /** Validation splits and few-shot subsets. */
-import fc from 'fast-check'
+
 import { Dataset } from '../../lib/data/dataset.js'
 import { fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../../lib/data/splits.js'
+import fc from '../fast-check.js'
 
 const set = (classes: number[]) => {
   const samples = classes.map((label, i) => ({ id: `${label}/${i}.jpg`, image: '', label }))

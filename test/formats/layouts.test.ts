@@ -1,10 +1,11 @@
 /** Names and packing: every layout can hold a CLIP, and reading undoes writing. */
-import fc from 'fast-check'
+
 import { clipTensors } from '../../lib/formats/clip-tensors.js'
 import { type ClipConfig, parseClipConfig } from '../../lib/formats/hf-config.js'
 import { detectLayout, type Layout, layoutNamed } from '../../lib/formats/layouts.js'
 import type { StoredTensor } from '../../lib/formats/safetensors-read.js'
 import { mapWeights, planWrites } from '../../lib/formats/weight-map.js'
+import fc from '../fast-check.js'
 
 const configs: fc.Arbitrary<ClipConfig> = fc
   .record({

@@ -1,13 +1,13 @@
 /** Opening adapters' folders: what is read, what is kept, what is refused and with which words. */
 import { cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import type { CambiumError } from '../../lib/errors.js'
 import { parsePeftKey, peftKey } from '../../lib/formats/peft-keys.js'
 import { openPeftAdapter } from '../../lib/formats/peft-read.js'
 import { openSafetensors } from '../../lib/formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../../lib/formats/safetensors-write.js'
 import { codeOf } from '../core/code-of.js'
+import fc from '../fast-check.js'
 import { fixture } from '../fixture.js'
 import { temporaryFolder } from '../temporary-folder.js'
 

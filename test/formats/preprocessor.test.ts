@@ -1,7 +1,8 @@
 /** From preprocessor_config.json and the size of an image to numbers. */
-import fc from 'fast-check'
+
 import { cropOffset, randomResizedCrop } from '../../lib/formats/crop.js'
 import { ImagePreprocessor } from '../../lib/formats/preprocessor.js'
+import fc from '../fast-check.js'
 
 const clip = ImagePreprocessor.clip(224)
 const file = (more: object) => ImagePreprocessor.fromJson({ image_processor_type: 'CLIPImageProcessor', ...more })

@@ -1,11 +1,11 @@
 /** Files written and read back, and what happens when writing or reading goes wrong. */
 import { appendFileSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { type DiskDtype, DTYPE_BITS } from '../../lib/formats/dtype.js'
 import { openSafetensors } from '../../lib/formats/safetensors-read.js'
 import { type TensorToWrite, writeSafetensors } from '../../lib/formats/safetensors-write.js'
 import { native } from '../../lib/native.js'
+import fc from '../fast-check.js'
 import { temporaryFolder } from '../temporary-folder.js'
 
 const folder = temporaryFolder()

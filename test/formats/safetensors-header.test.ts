@@ -1,6 +1,7 @@
 /** Every rule of the format, each broken alone; and what must be accepted. */
-import fc from 'fast-check'
+
 import { headerLength, MAX_HEADER_BYTES, parseHeader } from '../../lib/formats/safetensors-header.js'
+import fc from '../fast-check.js'
 
 const encode = (text: string) => new TextEncoder().encode(text)
 const parse = (json: unknown, dataBytes: number) => parseText(typeof json === 'string' ? json : JSON.stringify(json), dataBytes)

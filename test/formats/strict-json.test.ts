@@ -1,5 +1,5 @@
-import fc from 'fast-check'
 import { parseStrictJson, type StrictJson, StrictJsonError } from '../../lib/formats/strict-json.js'
+import fc from '../fast-check.js'
 
 /** Back to what JSON.parse gives, where it loses nothing. */
 function plain(value: StrictJson): unknown {

@@ -1,5 +1,5 @@
-import fc from 'fast-check'
 import { argmax, bestRank, ClassificationCounter, harmonicMean, mean, rankOf, summarizeRanks } from '../../lib/train/metrics.js'
+import fc from '../fast-check.js'
 
 describe('ranks', () => {
   test('count what is greater, and equals that come first', () => {
