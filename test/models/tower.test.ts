@@ -43,8 +43,8 @@ async function run(shape: string, make: (clip: Clip) => Promise<Method & { dispo
   if (!(method instanceof FullFineTuning)) for (const p of method.parameters) p.write(moved(p, await p.floats()))
   method.draw(1, 0)
   await synchronize()
-  const before = native.memory().live
   native.resetPeak()
+  const before = native.memory().peak // what lives, and scratch of test files before this one in the process
   const { image, text } = await step(() => {
     const image = clip.encodeImage(Tensor.from(data.get('pixels'), data.shape('pixels')), method)
     const text = clip.encodeText(data.ids(), method, { cut: false })
@@ -104,8 +104,8 @@ test('nothing is kept of a forward pass without gradients', async () => {
   const method = new RAdapter(clip, { drop: 0 })
   const data = await Case.open(fixture('even', 'clip-quick-gelu'))
   const peakOf = async (forward: () => Tensor) => {
-    const before = native.memory().live
     native.resetPeak()
+    const before = native.memory().peak
     const y = await step(forward)
     await synchronize()
     y.dispose()
