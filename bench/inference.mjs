@@ -2,12 +2,14 @@
  * Inference on a merged ViT-B/16 CLIP against PyTorch and onnxruntime, and classification with and without cached text: the
  * runs of interleave.mjs that results/inference-onnxruntime-zen4.md and results/less-zen4.md quote, and their tables.
  *
- *   PYTHON=VENV/bin/python node bench/inference.mjs --model FOLDER [--parts image-8,…] [--rounds 5] [--threads 2] [--out FILE]
+ *   PYTHON=VENV/bin/python node bench/inference.mjs --model FOLDER [--parts image-8,…] [--rounds 5] [--threads 2] [--limit 1800]
+ *     [--out FILE]
  *
  * FOLDER is one of make_clip.py. Parts are TOWER-BATCH, TOWER-BATCH-avx2 (f32 alone, PyTorch held to the same level;
  * onnxruntime has no switch for it) and classify. ONNX models are written to a temporary folder, with their check. A table says
  * times over ours by wall, median of the rounds, and by CPU seconds, which is what counts on a machine that others use (--threads 1).
- * Our rows with "all" compute the whole last block, as the peers do.
+ * Our rows with "all" compute the whole last block, as the peers do. A part whose worker fails, or does not answer within --limit seconds,
+ * says so in place of its table; the other parts are run, and the exit code is 1.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -26,6 +28,7 @@ const { values: args } = parseArgs({
     parts: { type: 'string', default: ALL.join() },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
+    limit: { type: 'string', default: '1800' },
     out: { type: 'string' },
   },
 })
@@ -33,7 +36,7 @@ const threads = `--threads ${args.threads} --serve`
 
 function run(command, commandArgs, env) {
   const { status } = spawnSync(command, commandArgs, { stdio: ['ignore', 2, 2], env: { ...process.env, MODEL: args.model, ...env } })
-  if (status !== 0) throw new Error(`${command} ${commandArgs.join(' ')}: exited with ${status}`)
+  if (status !== 0) throw new Error(`${commandArgs[0]} exited with ${status}; standard error has the reason`)
 }
 
 /** [label, command] of each worker: ours first in each type. */
@@ -72,6 +75,15 @@ function classifyWorkers() {
   ]
 }
 
+function tableOrFailure(part, folder) {
+  try {
+    return measure(part, folder)
+  } catch ({ message }) {
+    process.exitCode = 1
+    return `## ${part}\n\nNot measured: ${message}\n`
+  }
+}
+
 function measure(part, folder) {
   const [tower, batch, level] = part.split('-')
   const workers = part === 'classify' ? classifyWorkers() : inferenceWorkers(tower, batch, level)
@@ -80,7 +92,8 @@ function measure(part, folder) {
     run(process.env.PYTHON, ['bench/peers/onnx_infer.py', args.model, ONNX, '--write', '--batch', batch])
   const steps = batch === '1' ? '5' : '1'
   const labels = workers.map(([label, command]) => `${label}=${command}`)
-  run(process.execPath, ['bench/interleave.mjs', part, '--rounds', args.rounds, '--steps', steps, '--out', folder, ...labels], { ONNX })
+  const how = ['--rounds', args.rounds, '--steps', steps, '--limit', args.limit, '--out', folder]
+  run(process.execPath, ['bench/interleave.mjs', part, ...how, ...labels], { ONNX })
   rmSync(ONNX, { recursive: true, force: true })
   return table(JSON.parse(readFileSync(join(folder, `${part}.json`), 'utf8')))
 }
@@ -112,7 +125,7 @@ function table({ name, date, rounds, steps, loadBefore, loadAfter, workers }) {
 
 const folder = mkdtempSync(join(tmpdir(), 'cambium-inference-'))
 try {
-  const tables = args.parts.split(',').map((part) => measure(part, folder))
+  const tables = args.parts.split(',').map((part) => tableOrFailure(part, folder))
   if (args.out) writeFileSync(args.out, tables.join('\n'))
   process.stdout.write(tables.join('\n'))
 } finally {

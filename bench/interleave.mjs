@@ -1,12 +1,13 @@
 /**
  * Times long-lived workers against each other, A B A B …, in one run.
  *
- *   node bench/interleave.mjs NAME [--rounds 7] [--steps 3] [--out bench/results] 'LABEL=COMMAND' 'LABEL=COMMAND' …
+ *   node bench/interleave.mjs NAME [--rounds 7] [--steps 3] [--limit 1800] [--out bench/results] 'LABEL=COMMAND' 'LABEL=COMMAND' …
  *
  * A worker reads lines `step N` on stdin, does N steps and prints one JSON line {"seconds": [...], "loss": …,
  * "rss_peak_mb": …, "cpu_seconds": …(optional)}. Before that it may print a line {"ready": true, …} about itself, which is
  * kept; every other line it prints is ignored. COMMAND goes to a shell and is recorded as written: use shell variables
- * for paths of the machine. Workers wait blocked while another one runs.
+ * for paths of the machine. Workers wait blocked while another one runs. A worker that does not answer within --limit seconds (the
+ * first answer includes loading and compiling) ends the run with its name: a peer that hangs is not a peer that is slow.
  *
  * Each worker warms up until two medians in a row differ by less than 3 % (at most 5 times). Then every round gives every
  * worker its turn. A ratio is the time of a later worker over the time of the first in the same round: above 1, the first
@@ -33,18 +34,23 @@ const spread = (values) => ({ median: median(values), min: Math.min(...values), 
 
 /** One worker process; `step(n)` resolves to its report. */
 class Worker {
-  constructor(label, command) {
-    Object.assign(this, { label, command, about: {}, rounds: [], cpu: [], loss: undefined, rssPeakMb: 0, stderr: '' })
-    this.process = spawn(command, { shell: true, stdio: ['pipe', 'pipe', 'pipe'] })
+  constructor(label, command, limit) {
+    Object.assign(this, { label, command, limit, about: {}, rounds: [], cpu: [], loss: undefined, rssPeakMb: 0, stderr: '' })
+    // A group of its own, so that what hangs can be ended with the shell and everything that it started.
+    this.process = spawn(command, { shell: true, detached: true, stdio: ['pipe', 'pipe', 'pipe'] })
     this.process.stderr.on('data', (text) => {
       this.stderr = (this.stderr + text).slice(-2000)
     })
     this.process.stdin.on('error', () => {})
-    this.process.on('exit', (code) => this.#settle?.reject(new Error(`${label}: exited with ${code}\n${this.stderr}`)))
+    this.process.on('close', (code, signal) => this.#settle?.reject(new Error(`${label}: exited with ${code ?? signal}\n${this.stderr}`)))
     createInterface({ input: this.process.stdout }).on('line', (line) => this.#read(line))
   }
 
   #settle
+
+  get #ended() {
+    return this.process.exitCode !== null || this.process.signalCode !== null
+  }
 
   #read(line) {
     let report
@@ -58,11 +64,14 @@ class Worker {
   }
 
   async step(count) {
-    if (this.process.exitCode !== null) throw new Error(`${this.label}: exited with ${this.process.exitCode}\n${this.stderr}`)
+    if (this.#ended) throw new Error(`${this.label}: exited with ${this.process.exitCode ?? this.process.signalCode}\n${this.stderr}`)
+    let timer
     const report = await new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
+      const late = `${this.label}: expected an answer within ${this.limit} s, got none\n${this.stderr}`
+      timer = setTimeout(() => reject(new Error(late)), this.limit * 1000)
       this.process.stdin.write(`step ${count}\n`)
-    })
+    }).finally(() => clearTimeout(timer))
     this.#settle = undefined
     this.loss = report.loss
     this.rssPeakMb = Math.max(this.rssPeakMb, report.rss_peak_mb)
@@ -90,6 +99,15 @@ class Worker {
   close() {
     this.#settle = undefined
     this.process.stdin.end()
+  }
+
+  kill() {
+    if (this.#ended) return
+    try {
+      process.kill(-this.process.pid, 'SIGKILL')
+    } catch {
+      // It has just ended by itself.
+    }
   }
 }
 
@@ -166,17 +184,27 @@ async function main() {
     options: {
       rounds: { type: 'string', default: '7' },
       steps: { type: 'string', default: '3' },
+      limit: { type: 'string', default: '1800' },
       out: { type: 'string', default: 'bench/results' },
     },
   })
   const [name, ...specs] = positionals
-  const [rounds, steps] = [Number(values.rounds), Number(values.steps)]
+  const [rounds, steps, limit] = [Number(values.rounds), Number(values.steps), Number(values.limit)]
   const pairs = specs.map((spec) => spec.match(/^([^=]+)=(.+)$/s))
-  if (!name || pairs.length < 2 || pairs.includes(null) || !(rounds > 0 && steps > 0)) {
-    process.stderr.write("usage: node bench/interleave.mjs NAME [--rounds N] [--steps N] [--out DIR] 'LABEL=COMMAND' 'LABEL=COMMAND' …\n")
+  if (!name || pairs.length < 2 || pairs.includes(null) || !(rounds > 0 && steps > 0 && limit > 0)) {
+    const flags = '[--rounds N] [--steps N] [--limit SECONDS] [--out DIR]'
+    process.stderr.write(`usage: node bench/interleave.mjs NAME ${flags} 'LABEL=COMMAND' 'LABEL=COMMAND' …\n`)
     return 2
   }
-  const workers = pairs.map(([, label, command]) => new Worker(label, command))
+  const workers = pairs.map(([, label, command]) => new Worker(label, command, limit))
+  const killAll = () => {
+    for (const worker of workers) worker.kill()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'])
+    process.once(signal, () => {
+      killAll()
+      process.exit(1)
+    })
   try {
     for (const worker of workers) await worker.warmUp(steps)
     const loadBefore = os.loadavg()
@@ -201,6 +229,7 @@ async function main() {
     process.stdout.write(toMarkdown(result))
     return 0
   } catch (error) {
+    killAll()
     process.stderr.write(`${error.message}\n`)
     return 1
   } finally {

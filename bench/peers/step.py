@@ -25,6 +25,9 @@ import subprocess
 import sys
 import tempfile
 
+# Compiled in this process: Inductor's pool of compiling processes sometimes never answered where kernels were held to AVX2.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
 import torch
 from safetensors.torch import load_file, save_file
 
