@@ -42,4 +42,4 @@ test('workers that are terminated in the middle of opening files do not abort th
   const args = ['--require', join(__dirname, 'typescript.cjs'), join(__dirname, 'files-child.ts'), folder, '24']
   const { stdout } = await promisify(execFile)(process.execPath, args)
   expect(stdout).toBe('whole\n')
-}, 120_000)
+}, 600_000)

@@ -11,13 +11,31 @@ export interface Outcome {
   readonly err: string
 }
 
-/** @param started is given the process, to send it signals */
+/** @param started is given the process, for its input */
 export function cambium(args: readonly string[], started?: (child: ChildProcess) => void): Promise<Outcome> {
-  const env = { ...process.env, DEBUG: '', CI: '' }
-  const child = spawn(process.execPath, ['--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts'), ...args], {
-    cwd: root,
-    env,
-  })
+  return run(args, [], {}, started)
+}
+
+/** The same, sent SIGINT at the moment when the file first appears under its name, or anew. */
+export function interruptedAt(file: string, args: readonly string[]): Promise<Outcome> {
+  return run(args, ['--require', join(__dirname, 'interrupt-hook.cjs')], { CAMBIUM_INTERRUPT_AT: file })
+}
+
+function run(
+  args: readonly string[],
+  flags: readonly string[],
+  variables: Record<string, string>,
+  started?: (child: ChildProcess) => void,
+): Promise<Outcome> {
+  const env = { ...process.env, DEBUG: '', CI: '', ...variables }
+  const child = spawn(
+    process.execPath,
+    [...flags, '--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts'), ...args],
+    {
+      cwd: root,
+      env,
+    },
+  )
   let [out, err] = ['', '']
   child.stdout.on('data', (chunk) => {
     out += chunk
@@ -46,17 +64,5 @@ export async function program(args: readonly string[]): Promise<Outcome> {
     return { code, ...written }
   } finally {
     for (const spy of spies) spy.mockRestore()
-  }
-}
-
-/** Sends SIGINT when `ready` first says so. */
-export function interruptWhen(ready: () => boolean): (child: ChildProcess) => void {
-  return (child) => {
-    const poll = setInterval(() => {
-      if (!ready()) return
-      clearInterval(poll)
-      child.kill('SIGINT')
-    }, 20)
-    child.on('close', () => clearInterval(poll))
   }
 }

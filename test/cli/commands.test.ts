@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
-import { cambium, interruptWhen } from './command.js'
+import { cambium, interruptedAt } from './command.js'
 
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
@@ -106,21 +106,15 @@ describe('train, eval and merge', () => {
 describe('Ctrl-C', () => {
   test('saves, says how to go on with exit code 130, and --resume goes on', async () => {
     const args = train('--out', at('stopped'), '--epochs', '400', '--val-fraction', '0')
-    const stepOf = () => (existsSync(at('stopped', 'run.json')) ? JSON.parse(readFileSync(at('stopped', 'run.json'), 'utf8')).step : 0)
-    const stopped = await cambium(
-      args,
-      interruptWhen(() => stepOf() > 0),
-    )
+    const state = at('stopped', 'run.json')
+    const stopped = await interruptedAt(state, args)
     expect(stopped.code).toBe(130)
     expect(stopped.err).toMatch(/^stopped after step \d+; go on with: cambium train .*--resume$/m)
-    const step = stepOf()
+    const { step } = JSON.parse(readFileSync(state, 'utf8'))
     expect(step).toBeLessThan(1200)
     const again = await cambium(args)
     expect(again).toMatchObject({ code: 1, err: expect.stringMatching(new RegExp(`at step ${step} of 1200.*\\(E_OUT\\)`)) })
-    const resumed = await cambium(
-      [...args, '--resume', '--json'],
-      interruptWhen(() => stepOf() > step),
-    )
+    const resumed = await interruptedAt(state, [...args, '--resume', '--json'])
     expect(resumed.code).toBe(130)
     expect(JSON.parse(resumed.out).steps).toBeGreaterThan(step)
   })

@@ -6,7 +6,7 @@ import type { StreamSpec } from '../../lib/continual/task-spec.js'
 import { writeStream } from '../continual/stream.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
-import { cambium, interruptWhen, program } from './command.js'
+import { cambium, interruptedAt, program } from './command.js'
 
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
@@ -56,7 +56,7 @@ test('methods and seeds: the rate is chosen on validation once, every run has it
   const second = await cambium(args)
   expect(runsOf(second.out).slice(0, 3)).toEqual(runs.slice(0, 3)) // seconds too: not run again
   expect(timeless(runsOf(second.out)[3])).toEqual(timeless(runs[3]))
-}, 120_000)
+}, 600_000)
 
 test('a table for people; one more task tomorrow, without the files of the earlier ones', async () => {
   const own = await writeStream(at('own'))
@@ -76,7 +76,7 @@ test('a table for people; one more task tomorrow, without the files of the earli
   expect(Object.keys(report.stages[1].sets)).toEqual(['warm', 'cold', 'known'])
   expect(Object.keys(report.stages[3].sets)).toEqual(['cold', 'grey', 'known'])
   expect(timeless(runsOf((await cambium(more)).out)[0])).toEqual(timeless(report)) // learned already
-}, 120_000)
+}, 600_000)
 
 test('Ctrl-C keeps what is done; the same command goes on to the same result', async () => {
   const file = config('long.yaml', stream)
@@ -95,17 +95,14 @@ test('Ctrl-C keeps what is done; the same command goes on to the same result', a
     '3',
   ]
   const whole = await cambium(args('whole'))
-  const stopped = await cambium(
-    args('part'),
-    interruptWhen(() => existsSync(at('part', 'task-1', 'run.json'))),
-  )
+  const stopped = await interruptedAt(at('part', 'task-1', 'run.json'), args('part'))
   expect(stopped.code).toBe(130)
   expect(stopped.err).toMatch(/the same command goes on/)
   expect(existsSync(at('part', 'report.html'))).toBe(false)
   const rest = await cambium(args('part'))
   expect(timeless(runsOf(rest.out)[0])).toEqual(timeless(runsOf(whole.out)[0]))
   expect(readFileSync(at('part', 'learner-3.safetensors'))).toEqual(readFileSync(at('whole', 'learner-3.safetensors')))
-}, 120_000)
+}, 600_000)
 
 describe('mistakes of use end with 2 and say what is wrong', () => {
   const wrong: [string, Record<string, unknown>, string[], RegExp][] = [
@@ -150,4 +147,4 @@ test('another model, other images and other settings are refused', async () => {
   await tinyImages(at('warm', 'train'), ['red'], 7)
   const grown = await run('--method', 'zero-shot')
   expect(grown.err).toMatch(/expected task 0 to be warm with the images that were learned/)
-}, 60_000)
+}, 600_000)

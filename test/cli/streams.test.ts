@@ -133,7 +133,7 @@ describe('embed', () => {
     const closed = new Promise<number | null>((resolve) => child.on('close', resolve))
     child.stdout.destroy()
     expect(await closed).toBe(0)
-  }, 120_000)
+  }, 600_000)
 })
 
 describe('classify', () => {

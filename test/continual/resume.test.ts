@@ -107,4 +107,4 @@ test('killed again and again, a run ends with the same bytes', async () => {
   expect(killed).toBeGreaterThan(0)
   expect(await runIn(options('killed'))).toMatchObject({ done: true, err: '' })
   expect(contents('killed')).toEqual(contents('unkilled'))
-}, 120_000)
+}, 600_000)

@@ -12,7 +12,7 @@ interface End {
 const run = (how: string): Promise<End> =>
   new Promise((resolve) => {
     const args = ['--require', join(__dirname, '../typescript.cjs'), join(__dirname, 'training-child.ts'), how]
-    execFile(process.execPath, args, { timeout: 30_000 }, (error, stdout, stderr) => {
+    execFile(process.execPath, args, { timeout: 300_000 }, (error, stdout, stderr) => {
       resolve({ code: error ? error.code : 0, signal: error?.signal, stdout, stderr })
     })
   })

@@ -5,7 +5,7 @@ let plain: Told
 beforeAll(async () => {
   const run = async (env: Record<string, string>): Promise<Told> => JSON.parse(await child('capture-child.ts', env))
   ;[captured, plain] = [await run({}), await run({ CAMBIUM_GRAPH: '0' })]
-}, 300_000)
+}, 600_000)
 
 interface Told {
   losses: number[]

@@ -33,5 +33,5 @@ test.each(shapes.map((shape, i) => ({ name: shape.name, shape, i })))(
     }
     expect(failures).toEqual([])
   },
-  120_000,
+  600_000,
 )

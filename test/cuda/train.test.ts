@@ -24,7 +24,7 @@ interface Outcome {
 let told: Record<string, Outcome>
 beforeAll(async () => {
   told = JSON.parse(await child('train-child.ts'))
-}, 300_000)
+}, 600_000)
 
 const bitsOf = ({ losses, norms, hash }: Part) => ({ losses, norms, hash })
 

@@ -26,7 +26,7 @@ for (const level of levels) {
       const { stdout } = await promisify(execFile)(process.execPath, ['--require', hook, join(__dirname, 'levels-child.ts')], at(level))
       const report = JSON.parse(stdout) as LevelReport
       expect(report).toEqual({ level, checked: expected, failures: [] })
-    }, 120_000)
+    }, 600_000)
   } else {
     test(`${level}: not on this machine, and refused`, () => {
       expect(level).not.toBe('portable')

@@ -24,7 +24,7 @@ interface End {
 const run = (phase: Phase, how: string, delay: number): Promise<End> =>
   new Promise((resolve) => {
     const args = [...typescript, join(__dirname, 'busy-child.ts'), JSON.stringify(place), phase, how, String(delay)]
-    execFile(process.execPath, args, { timeout: 40_000 }, (error, stdout, stderr) =>
+    execFile(process.execPath, args, { timeout: 300_000 }, (error, stdout, stderr) =>
       resolve({ code: error ? error.code : 0, signal: error?.signal, stdout, stderr }),
     )
   })
