@@ -48,13 +48,33 @@ char* Memory::take_segment(size_t bytes) {
   // Large tensors get a segment of their own size, small ones share.
   size_t size = bytes >= kSegment / 2 ? round_up(bytes, kPage) : kSegment;
   if (budget_ && reserved_ + size > budget_) size = round_up(bytes, kPage);
+  refused_ = 0;
   if (budget_ && reserved_ + size > budget_) return nullptr;
   char* data = static_cast<char*>(source_.take(source_.owner, size));
-  if (!data) return nullptr;
+  if (!data && size > round_up(bytes, kPage)) {  // a shared segment is a wish
+    size = round_up(bytes, kPage);
+    data = static_cast<char*>(source_.take(source_.owner, size));
+  }
+  if (!data) {
+    refused_ = size;
+    return nullptr;
+  }
   segments_[data] = size;
   reserved_ += size;
   insert_free(data, size, data);
   return data;
+}
+
+void Memory::fail_to_allocate(size_t size, const char* what) const {
+  const char* code = "E_OUT_OF_MEMORY";
+  if (!refused_) {
+    fail(code, "%s: expected %zu free bytes, got %zu of %zu reserved (budget %zu)", what, size, reserved_ - live_, reserved_,
+         budget_);
+  }
+  const std::string why = source_.free_now ? source_.free_now(source_.owner)
+                                           : "; it is short of memory, or this process has a limit (ulimit -v)";
+  fail(code, "%s: expected %zu free bytes, got none: the machine refused %zu bytes beside the %zu it gave, %zu in use%s",
+       what, size, refused_, reserved_, live_, why.c_str());
 }
 
 void* Memory::allocate(size_t bytes, const char* what) {
@@ -64,10 +84,7 @@ void* Memory::allocate(size_t bytes, const char* what) {
     if (!take_segment(size)) {
       if (wait_for_stream) wait_for_stream();
       trim();
-      if (!take_segment(size)) {
-        const std::string device = source_.free_now ? source_.free_now(source_.owner) : "";
-        fail("E_OUT_OF_MEMORY", "%s: expected %zu free bytes, got %zu of %zu reserved (budget %zu)%s", what, size, reserved_ - live_, reserved_, budget_, device.c_str());
-      }
+      if (!take_segment(size)) fail_to_allocate(size, what);
     }
     fit = free_.lower_bound({size, nullptr});
   }

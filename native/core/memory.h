@@ -56,6 +56,7 @@ class Memory {
     char* segment;
   };
   char* take_segment(size_t bytes);
+  [[noreturn]] void fail_to_allocate(size_t size, const char* what) const;
   void insert_free(char* at, size_t size, char* segment);
 
   const SegmentSource source_;
@@ -63,6 +64,7 @@ class Memory {
   std::set<std::pair<size_t, char*>> free_;    // free ones by size
   std::map<char*, size_t> segments_;
   size_t live_ = 0, peak_ = 0, reserved_ = 0, budget_ = 0;
+  size_t refused_ = 0;  // what the system would not give last; 0: the budget was in the way
 };
 
 }  // namespace cambium

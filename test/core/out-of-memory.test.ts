@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { native } from '../../lib/native.js'
 import { add, linear, sum } from '../../lib/ops.js'
 import { backward, Parameter, step, synchronize, Tensor } from '../../lib/tensor.js'
@@ -74,4 +76,18 @@ test('more than the machine has is an error as well', () => {
     }
   })
   expect(code).toBe('E_OUT_OF_MEMORY')
+})
+
+test('a limit on the address space: what was asked for, and who refused it', () => {
+  if (process.platform !== 'linux') return
+  const child = (what: string, limit = '') => {
+    const command = `${limit} exec "$0" --require "$1" "$2" ${what}`
+    const parts = [process.execPath, join(__dirname, '../typescript.cjs'), join(__dirname, 'limited-child.ts')]
+    return execFileSync('sh', ['-c', command, ...parts], { encoding: 'utf8' })
+  }
+  const kilobytes = Number(child('size'))
+  expect(kilobytes).toBeGreaterThan(1000)
+  expect(child('ask', `ulimit -v ${kilobytes + 2 ** 20};`)).toMatch(
+    /^E_OUT_OF_MEMORY: tensor: expected 2147483648 free bytes, got none: the machine refused 2147483648 bytes .*\(ulimit -v\)$/,
+  )
 })
