@@ -1,5 +1,7 @@
 #include "core/stream.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 
@@ -7,6 +9,7 @@ namespace cambium {
 namespace {
 
 constexpr size_t kMostPending = 16;  // marks on the device that nobody has looked at
+constexpr std::chrono::microseconds kFirstPause{10}, kLongestPause{100};  // between two looks
 
 struct Context : CbContext {
   std::function<void*(size_t)> get;
@@ -210,13 +213,16 @@ void Stream::loop() {
     return device->upload(device, to, from, bytes);
   };
   context.message = context.text;
+  auto pause = kFirstPause;
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stopping_ || !queue_.empty() || waiting_ > 0; });
     if (stopping_) return;
-    if (queue_.empty()) {  // nothing to hand over: see what the device has done
+    if (queue_.empty()) {  // nothing to hand over: see what the device has done, and be there for what comes meanwhile
       lock.unlock();
-      reach(true);
+      const bool told = reach(false);
+      if (!told) std::this_thread::sleep_for(pause);
+      pause = told ? kFirstPause : std::min(2 * pause, kLongestPause);
       lock.lock();
       continue;
     }

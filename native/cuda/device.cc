@@ -17,10 +17,19 @@ void* allocate(CbDevice*, size_t bytes) {
   return nullptr;
 }
 
-// From any thread: `message` is the stream's. A device that fails here has lost what it held, and says so at the next mark.
 void release(CbDevice* device, void* data) {
-  if (cudaStreamSynchronize(of(device).queue()) == cudaSuccess && cudaFree(data) == cudaSuccess) return;
-  cudaGetLastError();
+  Device& d = of(device);
+  std::lock_guard<std::mutex> guard(d.releasing);
+  if (d.capturing)
+    d.released.push_back(data);
+  else
+    free_memory(d, data);
+}
+
+// Nothing that is recorded happens before it is replayed: a copy to the host would never arrive, a mark never be reached.
+int not_recorded(Device& d, const char* what) {
+  snprintf(d.message, sizeof d.message, "%s: expected a captured step that waits for nothing, got one that does", what);
+  return CB_UNSUPPORTED;
 }
 
 int memory(CbDevice* device, size_t* free, size_t* total) { return of(device).result(cudaMemGetInfo(free, total), "cudaMemGetInfo"); }
@@ -39,6 +48,7 @@ int upload(CbDevice* device, void* to, const void* from, size_t bytes) {
 int download(CbDevice* device, void* to, const void* from, size_t bytes) {
   Device& d = of(device);
   if (bytes == 0) return CB_OK;
+  if (d.capturing) return not_recorded(d, "download");
   char* const pinned = bytes <= d.small.piece() ? d.small.take() : nullptr;
   if (!pinned) return d.result(d.staging.fetch(to, from, bytes), "download");
   d.arriving.push_back({to, pinned, bytes});
@@ -52,8 +62,9 @@ int clear_fault(CbDevice* device) {
 
 int mark(CbDevice* device, uint64_t* number) {
   Device& d = of(device);
+  if (d.capturing) return not_recorded(d, "mark");
   Mark m{d.next_mark, nullptr, d.faults.take(), {}};
-  if (!m.fault) return CB_OUT_OF_MEMORY;
+  if (!m.fault) return d.fail(cudaErrorMemoryAllocation, "cudaHostAlloc");
   cudaError_t error = cudaSuccess;
   if (d.events.empty()) {
     error = cudaEventCreateWithFlags(&m.event, cudaEventDisableTiming | cudaEventBlockingSync);
@@ -101,6 +112,11 @@ int reached(CbDevice* device, uint64_t number, int wait, CbFault* fault) {
 void close(CbDevice* device) { delete &of(device); }
 
 }  // namespace
+
+// From any thread: `message` is the stream's. A device that fails here has lost what it held, and says so at the next mark.
+void free_memory(Device& device, void* data) {
+  if (cudaStreamSynchronize(device.queue()) != cudaSuccess || cudaFree(data) != cudaSuccess) cudaGetLastError();
+}
 
 Device::Device() : CbDevice{} {
   version = CB_ABI_VERSION;

@@ -2,6 +2,7 @@
 #pragma once
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cuda/launch.h"
@@ -70,8 +71,13 @@ struct Device : CbDevice {
   std::deque<Mark> marks;
   std::vector<cudaEvent_t> events;  // unused ones
   uint64_t next_mark = 1;
-  CbGraph* capturing = nullptr;
+  // Whoever waits for a queue that is being recorded spoils the recording: memory released meanwhile goes when it has ended.
+  std::mutex releasing;
+  CbGraph* capturing = nullptr;  // of the stream's thread, which writes it under that lock
+  std::vector<void*> released;
 };
+
+void free_memory(Device& device, void* data);  // waits for the queue
 
 void bind_graphs(Device& device);  // fills in the entries of graph.cc
 

@@ -17,6 +17,7 @@ void release_graph(CbDevice* device, CbGraph* graph) {
 
 int begin_capture(CbDevice* device) {
   Device& d = of(device);
+  std::lock_guard<std::mutex> guard(d.releasing);
   // Relaxed: JavaScript's thread may take memory meanwhile.
   const cudaError_t error = cudaStreamBeginCapture(d.queue(), cudaStreamCaptureModeRelaxed);
   if (error == cudaSuccess) d.capturing = new CbGraph;
@@ -26,16 +27,22 @@ int begin_capture(CbDevice* device) {
 int end_capture(CbDevice* device, CbGraph** graph) {
   Device& d = of(device);
   CbGraph* const made = d.capturing;
-  d.capturing = nullptr;
   *graph = nullptr;
   cudaError_t error = cudaStreamEndCapture(d.queue(), &made->graph);
+  {
+    std::lock_guard<std::mutex> guard(d.releasing);
+    d.capturing = nullptr;
+    for (void* data : d.released) free_memory(d, data);
+    d.released.clear();
+  }
+  const char* const call = error == cudaSuccess ? "cudaGraphInstantiate" : "cudaStreamEndCapture";
   if (error == cudaSuccess) error = cudaGraphInstantiate(&made->ready, made->graph, 0);
   if (error == cudaSuccess) {
     *graph = made;
     return CB_OK;
   }
   release_graph(device, made);
-  return d.fail(error, "cudaGraphInstantiate");
+  return d.fail(error, call);
 }
 
 int replay(CbDevice* device, CbGraph* graph) { return of(device).result(cudaGraphLaunch(graph->ready, of(device).queue()), "cudaGraphLaunch"); }

@@ -43,6 +43,15 @@ int look(int* capability, char* reason, size_t size) {
   return CB_UNSUPPORTED;
 }
 
+// Otherwise the first kernel would tell, in the middle of some work.
+int look_for_kernels(int capability, char* reason, size_t size) {
+  const cudaError_t error = kernels_fit();
+  if (error == cudaSuccess) return CB_OK;
+  snprintf(reason, size, "expected kernels for compute capability %d.%d, got none in this library (%s); npx cambium build --cuda makes them there",
+           capability / 10, capability % 10, cudaGetErrorName(error));
+  return CB_UNSUPPORTED;
+}
+
 }  // namespace
 }  // namespace cuda
 }  // namespace cambium
@@ -63,6 +72,10 @@ extern "C" __attribute__((visibility("default"))) int cambium_cuda_open(CbDevice
       snprintf(reason, size, "no memory on the GPU: %zu of %zu bytes are free", free, total);
     else
       snprintf(reason, size, "%s", device->message);
+    delete device;
+    return status;
+  }
+  if (const int status = look_for_kernels(capability, reason, size)) {
     delete device;
     return status;
   }

@@ -14,5 +14,13 @@ const Backend table = {CB_ABI_VERSION, sizeof(Backend), "cuda", "cuda",
 #undef X
 };
 
+// All kernels are compiled for the same architectures, so one tells of all.
+__global__ void empty_kernel() {}
+
+cudaError_t kernels_fit() {
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(empty_kernel));
+}
+
 }  // namespace cuda
 }  // namespace cambium

@@ -54,7 +54,12 @@ async function main() {
   step.dispose()
 
   const x = Tensor.from(Float32Array.of(1, 2), [2])
-  const told = { host: await withHostValues(x), shapes: await ofManyShapes(x), thrown: await thatThrows(x) }
+  const told = {
+    host: await withHostValues(x),
+    shapes: await ofManyShapes(x),
+    thrown: await thatThrows(x),
+    memory: await thatGivesMemoryBack(x),
+  }
   optimizer.dispose()
   adapter.dispose()
   x.dispose()
@@ -118,6 +123,29 @@ async function thatThrows(x: Tensor) {
   const { graphs } = step
   step.dispose()
   return { said, graphs }
+}
+
+/** While a step is recorded nobody may wait for the device: memory that is given back then goes when the recording has ended. */
+async function thatGivesMemoryBack(x: Tensor) {
+  const free = async () => {
+    await synchronize()
+    native.trim()
+    return native.deviceMemory()?.free ?? 0
+  }
+  const spare = Tensor.zeros([10 << 20]) // 40 MiB: a segment of its own
+  const before = await free()
+  let calls = 0
+  const step = capture(([x]) => {
+    if (++calls === 2) {
+      spare.dispose()
+      native.trim()
+    }
+    return [ops.add(x, x)]
+  })
+  const said = await outcomes(step, [x], [undefined, undefined, undefined])
+  const { graphs } = step
+  step.dispose()
+  return { said, graphs, given: (await free()) - before }
 }
 
 main().then(

@@ -13,6 +13,7 @@ interface Told {
   host: { refused: string[]; called: string[]; reasons: string[] }
   shapes: { sums: number[]; graphs: number; held: number; left: number }
   thrown: { said: string[]; graphs: number }
+  memory: { said: string[]; graphs: number; given: number }
   held: number
 }
 
@@ -46,4 +47,9 @@ test('many shapes: few graphs are kept, and each gives its own results', () => {
 test('a step that throws while it is recorded throws its own error, and is recorded the next time', () => {
   expect(captured.thrown).toEqual({ said: ['3,6', 'RangeError: not now', '3,6', '3,6'], graphs: 1 })
   expect(plain.thrown.said).toEqual(captured.thrown.said)
+})
+
+test('memory that is given back while a step is recorded goes when it has been', () => {
+  expect(captured.memory).toEqual({ said: ['2,4', '2,4', '2,4'], graphs: 1, given: 40 << 20 })
+  expect(plain.memory).toEqual({ ...captured.memory, graphs: 0 })
 })

@@ -35,6 +35,11 @@ test.each<[string, Record<string, string>, RegExp]>([
   ],
   ['no GPU', { CAMBIUM_EMULATION_DEVICES: '0' }, /^no NVIDIA GPU is visible/],
   ['an old GPU', { CAMBIUM_EMULATION_CAPABILITY: '75' }, /^expected a GPU of compute capability 8\.0 or newer, got 7\.5$/],
+  [
+    'kernels of another GPU',
+    { CAMBIUM_EMULATION_KERNELS: '80' },
+    /^expected kernels for compute capability 9\.0, got none in this library \(cudaErrorNoKernelImageForDevice\); npx cambium build --cuda/,
+  ],
   ['no memory', { CAMBIUM_EMULATION_MEMORY: '50' }, /^no memory on the GPU: \d+ of 50 bytes are free$/],
 ])(
   '%s is told',

@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <thread>
 #include <vector>
 
 using Work = std::function<cudaError_t()>;
@@ -13,11 +15,14 @@ using Work = std::function<cudaError_t()>;
 struct EmulatedStream {
   std::deque<Work> queue;
   bool capturing = false, invalid = false;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id by;  // who began the capture
   std::vector<Work> captured;
 };
 struct EmulatedEvent {
   std::shared_ptr<bool> passed;  // null: recorded nowhere
   EmulatedStream* stream = nullptr;
+  bool captured = false;  // what was recorded last is a node of a graph, and never passes
 };
 struct EmulatedGraph {
   std::vector<Work> work;
@@ -36,6 +41,7 @@ long setting(const char* name, long otherwise) {
 
 std::recursive_mutex lock;
 std::map<const char*, size_t> device_memory, pinned_memory;
+std::set<EmulatedStream*> streams;
 size_t taken = 0;
 cudaError_t sticky = cudaSuccess;  // a context that failed answers everything with that
 thread_local cudaError_t last = cudaSuccess;
@@ -86,6 +92,29 @@ cudaError_t no_capture(EmulatedStream* stream) {
   return cudaErrorStreamCaptureUnsupported;
 }
 
+// A call that a capture does not see and that could break it (memory taken or given back, an event asked for): forbidden while
+// any thread captures globally or this one captures, unless relaxed.
+cudaError_t no_strict_capture() {
+  for (EmulatedStream* stream : streams) {
+    const bool own = stream->mode == cudaStreamCaptureModeThreadLocal && stream->by == std::this_thread::get_id();
+    if (stream->capturing && (own || stream->mode == cudaStreamCaptureModeGlobal)) return no_capture(stream);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t no_captured(EmulatedEvent* event) {
+  if (!event->captured) return no_strict_capture();
+  if (event->stream->capturing) event->stream->invalid = true;
+  return cudaErrorCapturedEvent;
+}
+
+// Bytes of shared memory that a block may have, by the programming guide's table of compute capabilities.
+size_t most_shared() {
+  const long capability = setting("CAMBIUM_EMULATION_CAPABILITY", 90);
+  const bool small = capability == 86 || capability == 89 || capability >= 120;
+  return size_t(small ? 99 : capability < 90 ? 163 : 227) << 10;
+}
+
 }  // namespace
 
 namespace cambium {
@@ -95,7 +124,7 @@ cudaError_t enqueue_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t st
   std::lock_guard<std::recursive_mutex> guard(lock);
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const bool good = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535 && threads > 0 &&
-                    threads <= 1024 && block.z <= 64 && shared <= size_t{227} << 10;
+                    threads <= 1024 && block.z <= 64 && shared <= most_shared();
   if (!good) return told(cudaErrorInvalidConfiguration);
   return put_off(stream, [=]() -> cudaError_t {
     static long launches = 0;
@@ -117,10 +146,14 @@ const char* cudaGetErrorName(cudaError_t error) {
     case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
     case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorNoKernelImageForDevice: return "cudaErrorNoKernelImageForDevice";
     case cudaErrorNotReady: return "cudaErrorNotReady";
+    case cudaErrorMisalignedAddress: return "cudaErrorMisalignedAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
     case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorCapturedEvent: return "cudaErrorCapturedEvent";
+    case cudaErrorStreamCaptureWrongThread: return "cudaErrorStreamCaptureWrongThread";
     default: return "cudaErrorInvalidValue";
   }
 }
@@ -158,9 +191,16 @@ cudaError_t cudaDeviceGetAttribute(int* out, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMultiProcessorCount: *out = 4; break;
     case cudaDevAttrComputeCapabilityMajor: *out = int(capability / 10); break;
     case cudaDevAttrComputeCapabilityMinor: *out = int(capability % 10); break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *out = 227 << 10; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *out = int(most_shared()); break;
   }
   return cudaSuccess;
+}
+
+// CAMBIUM_EMULATION_KERNELS: the compute capability that the kernels were made for, if it is another
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, const void*) {
+  *out = {};
+  const long capability = setting("CAMBIUM_EMULATION_CAPABILITY", 90);
+  return told(setting("CAMBIUM_EMULATION_KERNELS", capability) == capability ? cudaSuccess : cudaErrorNoKernelImageForDevice);
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
@@ -173,6 +213,7 @@ cudaError_t cudaMalloc(void** out, size_t bytes) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   *out = nullptr;
   if (sticky != cudaSuccess) return told(sticky);
+  if (const cudaError_t error = no_strict_capture()) return told(error);
   if (taken + bytes > capacity() || posix_memalign(out, 512, bytes ? bytes : 1) != 0) return told(cudaErrorMemoryAllocation);
   std::memset(*out, 0xff, bytes);
   device_memory[static_cast<char*>(*out)] = bytes;
@@ -182,6 +223,7 @@ cudaError_t cudaMalloc(void** out, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   if (!data) return cudaSuccess;
+  if (const cudaError_t error = no_strict_capture()) return told(error);
   auto it = device_memory.find(static_cast<char*>(data));
   if (it == device_memory.end()) return told(cudaErrorInvalidValue);
   taken -= it->second;
@@ -191,12 +233,14 @@ cudaError_t cudaFree(void* data) {
 }
 cudaError_t cudaHostAlloc(void** out, size_t bytes, unsigned) {
   std::lock_guard<std::recursive_mutex> guard(lock);
+  if (const cudaError_t error = no_strict_capture()) return told(error);
   if (posix_memalign(out, 512, bytes ? bytes : 1) != 0) return told(cudaErrorMemoryAllocation);
   pinned_memory[static_cast<char*>(*out)] = bytes;
   return told(cudaSuccess);
 }
 cudaError_t cudaFreeHost(void* data) {
   std::lock_guard<std::recursive_mutex> guard(lock);
+  if (const cudaError_t error = no_strict_capture()) return told(error);
   if (pinned_memory.erase(static_cast<char*>(data))) std::free(data);
   return told(cudaSuccess);
 }
@@ -229,12 +273,14 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
-  *out = new EmulatedStream;
+  std::lock_guard<std::recursive_mutex> guard(lock);
+  streams.insert(*out = new EmulatedStream);
   return told(cudaSuccess);
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   drain(stream);
+  streams.erase(stream);
   delete stream;
   return told(cudaSuccess);
 }
@@ -257,6 +303,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   event->passed = std::make_shared<bool>(false);
   event->stream = stream;
+  event->captured = stream->capturing;
   return put_off(stream, [passed = event->passed] {
     *passed = true;
     return cudaSuccess;
@@ -265,6 +312,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   if (sticky != cudaSuccess) return told(sticky);
+  if (const cudaError_t error = no_captured(event)) return told(error);
   if (!event->passed || *event->passed) return cudaSuccess;
   // Time passes by being asked for: a piece of work a call.
   if (!event->stream->queue.empty()) {
@@ -276,6 +324,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   std::lock_guard<std::recursive_mutex> guard(lock);
+  if (const cudaError_t error = no_captured(event)) return told(error);
   while (event->passed && !*event->passed && !event->stream->queue.empty() && sticky == cudaSuccess) {
     const Work work = std::move(event->stream->queue.front());
     event->stream->queue.pop_front();
@@ -284,11 +333,13 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return told(cudaSuccess);
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   if (stream->capturing) return told(cudaErrorStreamCaptureUnsupported);
   stream->capturing = true;
   stream->invalid = false;
+  stream->mode = mode;
+  stream->by = std::this_thread::get_id();
   stream->captured.clear();
   return told(cudaSuccess);
 }
@@ -296,6 +347,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
   std::lock_guard<std::recursive_mutex> guard(lock);
   *out = nullptr;
   if (!stream->capturing) return told(cudaErrorInvalidValue);
+  if (stream->mode != cudaStreamCaptureModeRelaxed && stream->by != std::this_thread::get_id()) return told(cudaErrorStreamCaptureWrongThread);
   stream->capturing = false;
   if (stream->invalid) return told(cudaErrorStreamCaptureInvalidated);
   *out = new EmulatedGraph{std::move(stream->captured)};
