@@ -1,13 +1,13 @@
 /** `cambium doctor`. */
 import { readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
 import process from 'node:process'
 import { Command } from 'commander'
 import { requiredGlibc } from '../addon/elf-versions.js'
 import { thisHost } from '../addon/host.js'
 import type { CudaFinding } from '../device.js'
 import { isCambiumError, messageOf } from '../errors.js'
+import { VERSION } from '../version.js'
 
 const HELP = `
 Tells whether the native core loads and what it runs on. Exit code 1 when it does not load, with the command that mends it.`
@@ -64,12 +64,11 @@ export function doctorCommand(exit: (code: number) => void): Command {
 /** Never throws: a core that does not load is a finding. */
 async function diagnose(): Promise<Diagnosis> {
   const host = thisHost()
-  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
   const core = await lookAtCore()
   return {
     ok: !('error' in core),
     versions: {
-      cambium: version,
+      cambium: VERSION,
       node: process.versions.node,
       napi: process.versions.napi ?? 'none',
       ...(host.glibc && { glibc: host.glibc }),

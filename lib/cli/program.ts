@@ -2,12 +2,11 @@
  * The program. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted (training has saved a checkpoint).
  * Results go to stdout, all else to stderr. Errors are one line, `error: message (CODE)`; DEBUG=1 adds the stack.
  */
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import process from 'node:process'
 import { Command, CommanderError } from 'commander'
 import type { Device } from '../device.js'
 import { isCambiumError } from '../errors.js'
+import { VERSION } from '../version.js'
 import { buildCommand } from './build.js'
 import { classifyCommand } from './classify.js'
 import { doctorCommand } from './doctor.js'
@@ -44,14 +43,13 @@ const MISUSE: ReadonlySet<string> = new Set(['E_USAGE', 'E_OPTION', 'E_TEMPLATE'
 
 /** Runs a command line (without node and script); resolves to the exit code and never rejects. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
-  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
   let code = 0
   const exit = (value: number) => {
     code = value
   }
   const program = new Command('cambium')
     .description('Teach CLIP new things without losing what it knows')
-    .version(version)
+    .version(VERSION)
     .showHelpAfterError('(add --help for what there is)')
   // Before a command makes tensors; no command has another use for it.
   program.hook('preAction', async (_, command) => {

@@ -3,7 +3,6 @@
  * looked at. The loop owns order, data, checkpoints and measures; the method owns decisions. After each task everything that the
  * next one needs is on disk; in the middle of one, the trainer's checkpoint is.
  */
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError, isCambiumError } from '../errors.js'
@@ -12,11 +11,13 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import { holdFolder } from '../formats/hold-folder.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
+import { otherBits } from '../train/environment.js'
 import type { BesideLoad } from '../train/estimate.js'
 import type { CheckpointEvent, EndEvent, PlainEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
 import { measureRate } from '../train/plan.js'
 import { Trainer } from '../train/train.js'
+import { VERSION } from '../version.js'
 import { accuracy, evaluateStage, evaluateValidation, type StageOptions } from './evaluate-stage.js'
 import type { LearnedTask, LearnReport, LearnStage } from './learn-report.js'
 import { checkSameLearner, type LearnState, readLearnState, restoreLearner, settingsOf, writeLearnState } from './learn-state.js'
@@ -67,8 +68,6 @@ export type LearnEvent =
   | ({ readonly task: number } & (StepEvent | PlainEvent | ScoredEvent | CheckpointEvent))
   | { readonly type: 'evaluated'; readonly stage: LearnStage }
   | { readonly type: 'end'; readonly reason: 'done' | 'aborted'; readonly report: LearnReport }
-
-const VERSION: string = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')).version
 
 /** Decoded images of the test sets that are kept from stage to stage. */
 const DECODED_BYTES = 1e9
@@ -121,7 +120,7 @@ class LearnRun {
   async *go(): AsyncGenerator<LearnEvent, LearnReport, undefined> {
     const { stream, learner } = this.options
     const saved = await this.restore()
-    yield { type: 'start', tasks: stream.tasks.length, from: this.tasks.length, ...warningOf(saved) }
+    yield { type: 'start', tasks: stream.tasks.length, from: this.tasks.length, ...otherBits(saved) }
     for (let after = -1; after < stream.tasks.length; after++) {
       if (after >= this.tasks.length) {
         const learned = yield* this.learnTask(after)
@@ -299,11 +298,4 @@ function taskOf({ tasks }: TaskStream, t: number): LearnTask {
   const [own] = asTask(tasks[t], t)
   if (!own) throw new CambiumError('E_DATA', `${tasks[t].name}: expected images to train on, got none`)
   return { ...own, previous: tasks.slice(0, t).flatMap(asTask), last: t === tasks.length - 1 }
-}
-
-/** Bits are promised for one CPU level and version only. */
-function warningOf(saved: LearnState | undefined): { warning?: string } {
-  const { level } = native.backendInfo()
-  if (!saved || (saved.level === level && saved.cambium === VERSION)) return {}
-  return { warning: `goes on with ${VERSION} at level ${level}, begun with ${saved.cambium} at ${saved.level}: the last bits may differ` }
 }

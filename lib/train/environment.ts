@@ -1,9 +1,8 @@
 /** Where a run took place: what decides its bits and its speed. */
-import { readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
 import process from 'node:process'
 import { native } from '../native.js'
+import { VERSION } from '../version.js'
 
 export interface Environment {
   readonly cambium: string
@@ -20,10 +19,9 @@ export interface Environment {
 }
 
 export function environment(): Environment {
-  const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
   const { level, threads } = native.backendInfo()
   return {
-    cambium: version,
+    cambium: VERSION,
     node: process.versions.node,
     platform: `${process.platform} ${process.arch}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
@@ -31,4 +29,11 @@ export function environment(): Environment {
     threads,
     memory: totalmem(),
   }
+}
+
+/** Why a run that goes on may not end with the same bits: those are promised for one version and CPU level. */
+export function otherBits(begun: Pick<Environment, 'cambium' | 'level'> | undefined): { warning?: string } {
+  const { level } = native.backendInfo()
+  if (!begun || (begun.level === level && begun.cambium === VERSION)) return {}
+  return { warning: `goes on with ${VERSION} at level ${level}, begun with ${begun.cambium} at ${begun.level}: the last bits may differ` }
 }

@@ -1,16 +1,16 @@
 // The one training loop: batches of images and texts into steps (training-step.ts), with what is told, kept and resumed on the way.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { fingerprint } from '../checkpoint/fingerprint.js'
-import { checkSameRun, loadTensors, type RunState, readRunState, writeRunState } from '../checkpoint/run-state.js'
+import { checkSameRun, loadTensors, readRunState, writeRunState } from '../checkpoint/run-state.js'
 import { type Batch, batches, type Cursor } from '../data/batches.js'
 import { CambiumError } from '../errors.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { createOptimizer, type Optimizer } from '../optim/optimizer.js'
 import { type Parameter, synchronize, type Tensor } from '../tensor.js'
+import { VERSION } from '../version.js'
 import { BestEpoch } from './best-epoch.js'
-import type { TrainEvent } from './events.js'
+import { otherBits } from './environment.js'
+import type { CheckpointEvent, TrainEvent } from './events.js'
 import { planTrainer, TRAIN_CROP, type TrainerOptions, type TrainerPlan } from './trainer-options.js'
 import { TrainingStep } from './training-step.js'
 
@@ -23,7 +23,19 @@ export interface RunOptions {
   resume?: boolean
 }
 
-const VERSION: string = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')).version
+/** Where a run is. */
+interface Standing {
+  /** fingerprint of the pretrained model */
+  readonly base: string
+  /** done */
+  step: number
+  /** where the next batch starts */
+  cursor: Cursor
+  /** broken images so far */
+  skipped: number
+  /** step of the last checkpoint */
+  written: number
+}
 
 export class Trainer {
   readonly steps: number
@@ -68,84 +80,22 @@ export class Trainer {
    */
   async *run({ signal, resume = false }: RunOptions = {}): AsyncGenerator<TrainEvent, void, undefined> {
     const began = performance.now()
+    const { out, method } = this.options
     const base = await fingerprint(this.clip.weights.checkpoint)
     const saved = resume ? await this.restore(base) : undefined
-    let done = saved?.step ?? 0
-    let cursor: Cursor = saved?.cursor ?? { epoch: 0, position: 0 }
-    let skipped = saved?.skipped ?? 0
+    const { step = 0, cursor = { epoch: 0, position: 0 }, skipped = 0 } = saved ?? {}
+    const standing: Standing = { base, step, cursor, skipped, written: step }
     native.resetPeak()
-    const trainable = this.options.method.parameters.reduce((sum, p) => sum + p.count, 0)
-    yield { type: 'start', steps: this.steps, from: done, trainable, momentum: this.momentum, ...warningOf(saved) }
-
-    const every = this.options.checkpointEvery ?? this.stepsPerEpoch
-    const save = async () => {
-      if (!this.options.out) return
-      const state = {
-        cambium: VERSION,
-        level: native.backendInfo().level,
-        base,
-        settings: this.plan.settings,
-        step: done,
-        steps: this.steps,
-        cursor,
-        skipped,
-        best: this.best?.standing,
-      }
-      await writeRunState(this.options.out, state, this.state())
-    }
-    let reported = performance.now()
-    let written = done
-    let refused: string | undefined
-    if (done < this.steps) {
-      for await (const batch of this.batches(cursor)) {
-        if (signal?.aborted) break
-        const lr = this.plan.rate(done)
-        const { loss, norm2 } = await this.step.run(batch, done, lr)
-        const gradientNorm = Math.sqrt(norm2)
-        // A gradient that is not finite has spoilt the parameters, however good the loss was: no checkpoint of that.
-        if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm))
-          throw new CambiumError(
-            'E_NAN',
-            `train: expected a finite loss and gradient, got ${loss} and norm ${gradientNorm} at step ${done + 1}; ` +
-              `the last checkpoint is from step ${written}`,
-            { details: { step: done + 1, checkpoint: written } },
-          )
-        done++
-        cursor = batch.next
-        skipped = (saved?.skipped ?? 0) + batch.skipped
-        const now = performance.now()
-        const imagesPerSecond = (this.options.batch * 1000) / (now - reported)
-        reported = now
-        this.options.afterStep?.(done)
-        yield { type: 'step', step: done, steps: this.steps, epoch: batch.epoch, loss, lr, gradientNorm, imagesPerSecond, skipped }
-        if (this.step.refused !== refused) {
-          refused = this.step.refused
-          if (refused !== undefined) yield { type: 'plain', step: done, reason: refused }
-        }
-        if (this.best && this.options.keepBest && done % this.stepsPerEpoch === 0) {
-          const epoch = done / this.stepsPerEpoch - 1
-          const score = await this.options.keepBest(epoch)
-          yield { type: 'scored', step: done, epoch, score, best: this.best.offer(epoch, score) }
-          reported = performance.now()
-        }
-        if (this.options.out && (done % every === 0 || done === this.steps)) {
-          await save()
-          written = done
-          yield { type: 'checkpoint', step: done, folder: this.options.out }
-        }
-        if (done === this.steps) break
-      }
-    }
-    const aborted = done < this.steps
+    const trainable = method.parameters.reduce((sum, p) => sum + p.count, 0)
+    yield { type: 'start', steps: this.steps, from: step, trainable, momentum: this.momentum, ...otherBits(saved) }
+    if (step < this.steps) yield* this.train(standing, signal)
+    const aborted = standing.step < this.steps
     if (!aborted) this.best?.putBack()
     await synchronize()
-    if (aborted && this.options.out && written !== done) {
-      await save()
-      yield { type: 'checkpoint', step: done, folder: this.options.out }
-    }
+    if (aborted && out && standing.written !== standing.step) yield await this.checkpoint(standing, out)
     yield {
       type: 'end',
-      step: done,
+      step: standing.step,
       reason: aborted ? 'aborted' : 'done',
       seconds: (performance.now() - began) / 1000,
       peakBytes: native.memory().peak,
@@ -156,6 +106,63 @@ export class Trainer {
     this.step.dispose()
     this.optimizer.dispose()
     this.best?.dispose()
+  }
+
+  /** Steps until the last one, or until the signal. `standing` is where the run is, whenever it stops. */
+  private async *train(standing: Standing, signal: AbortSignal | undefined): AsyncGenerator<TrainEvent, void, undefined> {
+    const { batch: size, out, afterStep, keepBest, checkpointEvery = this.stepsPerEpoch } = this.options
+    const skippedBefore = standing.skipped
+    let reported = performance.now()
+    let refused: string | undefined
+    for await (const batch of this.batches(standing.cursor)) {
+      if (signal?.aborted) return
+      const lr = this.plan.rate(standing.step)
+      const { loss, gradientNorm } = await this.update(batch, standing, lr)
+      const step = ++standing.step
+      standing.cursor = batch.next
+      standing.skipped = skippedBefore + batch.skipped
+      const now = performance.now()
+      const imagesPerSecond = (size * 1000) / (now - reported)
+      reported = now
+      afterStep?.(step)
+      const { skipped } = standing
+      yield { type: 'step', step, steps: this.steps, epoch: batch.epoch, loss, lr, gradientNorm, imagesPerSecond, skipped }
+      if (this.step.refused !== refused) {
+        refused = this.step.refused
+        if (refused !== undefined) yield { type: 'plain', step, reason: refused }
+      }
+      if (this.best && keepBest && step % this.stepsPerEpoch === 0) {
+        const epoch = step / this.stepsPerEpoch - 1
+        const score = await keepBest(epoch)
+        yield { type: 'scored', step, epoch, score, best: this.best.offer(epoch, score) }
+        reported = performance.now()
+      }
+      if (out && (step % checkpointEvery === 0 || step === this.steps)) yield await this.checkpoint(standing, out)
+      if (step === this.steps) return
+    }
+  }
+
+  /** @throws E_NAN; a gradient that is not finite has spoilt the parameters, however good the loss was: no checkpoint of that */
+  private async update(batch: Batch, { step, written }: Standing, lr: number): Promise<{ loss: number; gradientNorm: number }> {
+    const { loss, norm2 } = await this.step.run(batch, step, lr)
+    const gradientNorm = Math.sqrt(norm2)
+    if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return { loss, gradientNorm }
+    throw new CambiumError(
+      'E_NAN',
+      `train: expected a finite loss and gradient, got ${loss} and norm ${gradientNorm} at step ${step + 1}; ` +
+        `the last checkpoint is from step ${written}`,
+      { details: { step: step + 1, checkpoint: written } },
+    )
+  }
+
+  private async checkpoint(standing: Standing, folder: string): Promise<CheckpointEvent> {
+    const { base, step, cursor, skipped } = standing
+    const { settings } = this.plan
+    const { level } = native.backendInfo()
+    const best = this.best?.standing
+    await writeRunState(folder, { cambium: VERSION, level, base, settings, step, steps: this.steps, cursor, skipped, best }, this.state())
+    standing.written = step
+    return { type: 'checkpoint', step, folder }
   }
 
   private batches(start: Cursor): AsyncGenerator<Batch> {
@@ -191,14 +198,5 @@ export class Trainer {
     this.optimizer.updates = saved.step
     if (saved.best) this.best?.restore(saved.best)
     return saved
-  }
-}
-
-/** Bits are promised for one CPU level and version only. */
-function warningOf(saved: RunState | undefined): { warning?: string } {
-  const { level } = native.backendInfo()
-  if (!saved || (saved.level === level && saved.cambium === VERSION)) return {}
-  return {
-    warning: `resumed with ${VERSION} at level ${level}, begun with ${saved.cambium} at ${saved.level}: the result may differ in its last bits`,
   }
 }
