@@ -7,6 +7,7 @@
 import type sharpModule from 'sharp'
 import { CambiumError, messageOf } from '../errors.js'
 import { readFile, stat } from '../files.js'
+import { whatIsWrong } from './broken-image.js'
 import { imageKind } from './image-kind.js'
 
 /** A file's path, or its bytes with a name for error messages. */
@@ -42,11 +43,13 @@ export function imageName(source: ImageSource): string {
 
 /** Decodes one image. Throws E_IMAGE with the file's name for what cannot be read or is broken, also when cut short. */
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<RgbImage> {
+  let bytes: Uint8Array | undefined
   try {
-    const bytes = typeof source === 'string' ? await readImage(source) : source.bytes
+    bytes = typeof source === 'string' ? await readImage(source) : source.bytes
     return await decode(bytes, options.exif === true, await loadSharp())
   } catch (error) {
-    throw new CambiumError('E_IMAGE', `${imageName(source)}: expected an image, got ${messageOf(error)}`, {
+    const got = bytes === undefined ? messageOf(error) : whatIsWrong(bytes, messageOf(error))
+    throw new CambiumError('E_IMAGE', `${imageName(source)}: expected an image, got ${got}`, {
       cause: error,
       details: { image: imageName(source) },
     })

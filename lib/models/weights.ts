@@ -35,6 +35,7 @@ export class Weights {
   private readonly byName = new Map<string, Parameter>()
   /** what was loaded in the file's place, by name */
   private readonly replaced = new Map<string, Float32Array>()
+  private disposed = false
 
   private constructor(
     readonly map: WeightMap,
@@ -54,8 +55,9 @@ export class Weights {
     return weights
   }
 
-  /** @throws E_NAME for a tensor that the model does not have */
+  /** @throws E_NAME for a tensor that the model does not have; E_DISPOSED when it has none left */
   get(name: string): Parameter {
+    this.requireHeld()
     const parameter = this.byName.get(name)
     if (!parameter) throw new CambiumError('E_NAME', `weights: expected the name of a tensor of the model, got ${name}`)
     return parameter
@@ -63,6 +65,7 @@ export class Weights {
 
   /** Every tensor as it lies on the device (q, k, v packed). */
   values(): IterableIterator<Parameter> {
+    this.requireHeld()
     return this.byName.values()
   }
 
@@ -143,8 +146,14 @@ export class Weights {
   }
 
   dispose(): void {
+    this.disposed = true
     for (const parameter of this.byName.values()) parameter.dispose()
     this.byName.clear()
+  }
+
+  private requireHeld(): void {
+    if (this.disposed)
+      throw new CambiumError('E_DISPOSED', `${this.checkpoint.folder}: expected a model in use, got one that was disposed (dispose())`)
   }
 
   private async read(name: string, dtype: HeldType): Promise<void> {

@@ -59,19 +59,22 @@ test.each(['webp', 'gif', 'tiff', 'avif'] as const)('%s is read', async (format)
 describe('broken files name themselves', () => {
   const photo = readFileSync(join(imageFolder, 'rotated.jpg'))
   const drawing = readFileSync(join(imageFolder, 'wide.png'))
-  test.each<[string, Uint8Array]>([
-    ['cut.jpg', photo.subarray(0, 9000)],
-    ['cut.png', drawing.subarray(0, 9000)],
-    ['text.jpg', Buffer.from('not an image')],
-    ['empty.png', new Uint8Array(0)],
-    ['header.png', drawing.subarray(0, 30)],
-    ['head.jpg', photo.subarray(0, 4)],
-  ])('%s', async (name, bytes) => {
+  const spoilt = Uint8Array.from(drawing)
+  spoilt.fill(0, 40, 400)
+  test.each<[string, Uint8Array, string | RegExp]>([
+    ['cut.jpg', photo.subarray(0, photo.length / 2), 'a JPEG file that is cut short (it ends after 9445 bytes)'],
+    ['cut.png', drawing.subarray(0, 9000), 'a PNG file that is cut short (it ends after 9000 bytes)'],
+    ['text.jpg', Buffer.from('not an image'), 'a file in no image format that is read here (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG)'],
+    ['empty.png', new Uint8Array(0), 'an empty file'],
+    ['header.png', drawing.subarray(0, 30), 'a PNG file that is cut short (it ends after 30 bytes)'],
+    ['head.jpg', photo.subarray(0, 4), 'a JPEG file that is cut short (it ends after 4 bytes)'],
+    ['spoilt.png', spoilt, /spoilt\.png: expected an image, got a PNG file that cannot be decoded/],
+  ])('%s', async (name, bytes, got) => {
     const path = join(folder, name)
     writeFileSync(path, bytes)
     await expect(decodeImage(path)).rejects.toMatchObject({
       code: 'E_IMAGE',
-      message: expect.stringContaining(path),
+      message: typeof got === 'string' ? `${path}: expected an image, got ${got}` : expect.stringMatching(got),
       details: { image: path },
     })
     await expect(decodeImage({ bytes, name })).rejects.toMatchObject({ code: 'E_IMAGE', details: { image: name } })

@@ -2,8 +2,11 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { openClipFolder } from '../../lib/formats/clip-files.js'
 import { layoutNamed } from '../../lib/formats/layouts.js'
+import { FullFineTuning } from '../../lib/methods/full-fine-tuning.js'
+import { Lora } from '../../lib/methods/lora.js'
 import { Clip } from '../../lib/models/clip.js'
 import { noGradient, scope, Tensor } from '../../lib/tensor.js'
+import { classify } from '../../lib/train/classify.js'
 import { Case, fixture, relativeError } from '../fixture.js'
 import { writeClip } from '../formats/write-clip.js'
 import { temporaryFolder } from '../temporary-folder.js'
@@ -46,6 +49,26 @@ describe('CLIP', () => {
     }
     expect(await features(true)).toEqual(await features(false))
   })
+})
+
+const own = temporaryFolder()
+
+test('a model that was disposed says so, whatever it is asked for', async () => {
+  const clip = await Clip.load(tinyClip(own), { dtype: 'f32' })
+  const { imageSize } = clip.config.vision
+  clip.dispose()
+  const gone = { code: 'E_DISPOSED', message: `${clip.folder}: expected a model in use, got one that was disposed (dispose())` }
+  expect(() => clip.logitScale).toThrow(expect.objectContaining(gone))
+  expect(() => clip.encodeText([[598, 5, 599]])).toThrow(expect.objectContaining(gone))
+  expect(() => scope(() => void clip.encodeImage(Tensor.zeros([1, 3, imageSize, imageSize])))).toThrow(expect.objectContaining(gone))
+  const image = join(__dirname, '../fixtures/images/tiny.png')
+  await expect(classify(clip, [image], ['a', 'b'])).rejects.toMatchObject(gone)
+  await expect(FullFineTuning.create(clip)).rejects.toMatchObject(gone)
+  await expect(Lora.create(clip, { init: 'pissa' })).rejects.toMatchObject(gone)
+  clip.dispose() // once more does nothing
+  const again = await clip.reload()
+  expect(await again.logitScale.item()).toBeGreaterThan(0)
+  again.dispose()
 })
 
 describe('saving', () => {
