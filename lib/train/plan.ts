@@ -12,6 +12,7 @@ import { noGradient, step, synchronize, Tensor } from '../tensor.js'
 import { availableMemory, type LoraLoad, requireMemory, type TrainingEstimate, type TrainingShape } from './estimate.js'
 import type { FineTuneData } from './fine-tune-data.js'
 import type { MethodOptions } from './fine-tune-method.js'
+import { requireBatch } from './trainer-options.js'
 
 export interface PlanOptions extends MethodOptions {
   batch: number
@@ -27,7 +28,7 @@ export const STEP_EFFICIENCY = 0.6
 
 /**
  * Estimates memory and time, and keeps the core within the budget from here on.
- * @throws E_MEMORY when the run cannot fit, with what would
+ * @throws E_OPTION for a batch larger than the set; E_MEMORY when the run cannot fit, with what would
  */
 export async function planRun(
   clip: Clip,
@@ -35,6 +36,7 @@ export async function planRun(
   options: PlanOptions,
 ): Promise<{ estimate: TrainingEstimate; seconds: number }> {
   const { batch, epochs = 10, accumulate, activationCheckpointing, method, rank, memoryBudget } = options
+  requireBatch(data.train, batch) // before memory is estimated for a batch that there cannot be
   const prompts = promptsOf(data)
   const shape: TrainingShape = {
     config: clip.config,

@@ -103,8 +103,7 @@ export function planTrainer(clip: Clip, options: TrainerOptions): TrainerPlan {
   positive('batch', batch)
   positive('accumulate', accumulate)
   if (batch % accumulate !== 0) throw new CambiumError('E_OPTION', `accumulate: expected a divisor of batch ${batch}, got ${accumulate}`)
-  if (data.length < batch)
-    throw new CambiumError('E_OPTION', `batch: expected at most the ${data.length} images of the training set, got ${batch}`)
+  requireBatch(data, batch)
   if (typeof ema === 'number' && !(ema >= 0 && ema <= 1))
     throw new CambiumError('E_OPTION', `ema: expected a momentum in [0, 1], got ${ema}`)
   if (classTexts) requireClasses(data, classTexts)
@@ -143,6 +142,11 @@ export function planTrainer(clip: Clip, options: TrainerOptions): TrainerPlan {
     ...Object.assign({}, ...terms.map((term, i) => prefixed(`term ${i}`, term.settings))),
   }
   return { stepsPerEpoch, steps, rate: cosine({ lr, steps, warmup, minLr: Math.min(minLr, lr) }), momentum, parameters, settings }
+}
+
+/** @throws E_OPTION for a batch that no step could have */
+export function requireBatch({ length }: Pick<Dataset, 'length'>, batch: number): void {
+  if (length < batch) throw new CambiumError('E_OPTION', `batch: expected at most the ${length} images of the training set, got ${batch}`)
 }
 
 function positive(name: string, value: number): void {

@@ -152,6 +152,15 @@ test('what cannot fit is refused before anything is written', async () => {
   expect(existsSync(at('big'))).toBe(false)
 })
 
+test('a batch larger than the set is told as such, not by the memory that it would take', async () => {
+  const huge = { ...settings, out: at('huge'), batch: 1e6, validationShare: 0, memoryBudget: 1e6 }
+  await expect(fineTune(huge)).rejects.toMatchObject({
+    code: 'E_OPTION',
+    message: expect.stringMatching(/^batch: expected at most the \d+ images of the training set, got 1000000$/),
+  })
+  expect(existsSync(at('huge'))).toBe(false)
+})
+
 test('sets need names of their own', async () => {
   const tests = [...sets.tests, { name: 'test', path: at('other') }]
   await expect(fineTune({ ...settings, out: at('names'), tests })).rejects.toMatchObject({ code: 'E_OPTION' })
