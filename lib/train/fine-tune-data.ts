@@ -44,6 +44,9 @@ export interface FineTuneData {
   readonly tests: readonly FineTuneSet[]
 }
 
+/** What is looked at after training. */
+export const setsOf = ({ validation, tests }: FineTuneData): FineTuneSet[] => [...(validation ? [validation] : []), ...tests]
+
 /** @throws E_NOT_FOUND, E_DATA, E_OPTION for a share outside [0, 1) or a name used twice */
 export async function openFineTuneData(options: FineTuneDataOptions): Promise<FineTuneData> {
   const { skipBroken, validationShare = 0.1, shots, seed = 0, classNames } = options
