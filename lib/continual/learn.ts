@@ -12,7 +12,6 @@ import { holdFolder } from '../formats/hold-folder.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import { otherBits } from '../train/environment.js'
-import type { BesideLoad } from '../train/estimate.js'
 import type { CheckpointEvent, EndEvent, PlainEvent, ScoredEvent, StepEvent } from '../train/events.js'
 import { DecodedImages, FeatureCache } from '../train/features.js'
 import { measureRate } from '../train/plan.js'
@@ -23,7 +22,7 @@ import type { LearnedTask, LearnReport, LearnStage } from './learn-report.js'
 import { checkSameLearner, type LearnState, readLearnState, restoreLearner, settingsOf, writeLearnState } from './learn-state.js'
 import type { Learner, LearnTask, TaskTraining } from './learner.js'
 import { promptsOf } from './learner-options.js'
-import { planTask, secondsOf } from './plan-task.js'
+import { decodedBytes, planTask, secondsOf } from './plan-task.js'
 import { checkStream, type StreamTask, type TaskStream } from './tasks.js'
 
 export interface LearnOptions {
@@ -71,9 +70,6 @@ export type LearnEvent =
 
 /** Decoded images of the test sets that are kept from stage to stage. */
 const DECODED_BYTES = 1e9
-
-/** And in the trainer, of the task's; see data/batches.ts. */
-const TRAINER_DECODED_BYTES = 256e6
 
 /**
  * Learns the tasks that the run in `out` has not learned yet, and writes `learn.json`. Stopping to iterate stops the run.
@@ -161,7 +157,9 @@ class LearnRun {
     }
     const trainer = this.trainerOf(task, training)
     try {
-      const { bytes, flops } = planTask(this.clip, trainer.options, this.besideOf(task, training), this.options.memoryBudget)
+      const { beside } = training
+      const held = (beside?.held ?? 0) + decodedBytes(stream, task.train, this.decoded)
+      const { bytes, flops } = planTask(this.clip, trainer.options, { ...beside, held }, this.options.memoryBudget)
       this.rate ??= await measureRate(this.clip.dtype)
       const estimate = { bytes, seconds: secondsOf(flops, this.rate) }
       yield { type: 'task', task: t, name: task.name, images: trainer.options.data.length, classes, steps: trainer.steps, ...estimate }
@@ -201,18 +199,6 @@ class LearnRun {
       batch: Math.min(rest.batch, data.length),
       ...(checkpointEvery === false ? {} : { out: this.folderOf(index), checkpointEvery }),
     })
-  }
-
-  /** What the method takes, and the decoded images that are kept: of all sets so far, and in the trainer those of the task. */
-  private besideOf({ train }: LearnTask, { beside }: TaskTraining): BesideLoad {
-    const { tasks, watch } = this.options.stream
-    const sets = [...tasks.flatMap((task) => [task.train, task.validation, task.test]), ...watch.map(({ data }) => data)]
-    const seen = sets.flatMap((set) =>
-      set && this.decoded.of(set).bytes > 0 ? { bytes: this.decoded.of(set).bytes, images: set.length } : [],
-    )
-    const total = (what: 'bytes' | 'images') => seen.reduce((sum, set) => sum + set[what], 0)
-    const own = Math.min(TRAINER_DECODED_BYTES, seen.length === 0 ? 0 : (train.length * total('bytes')) / total('images'))
-    return { ...beside, held: (beside?.held ?? 0) + total('bytes') + own }
   }
 
   /** Where the trainer's checkpoints of a task are until it is learned. */

@@ -14,8 +14,8 @@ import { pooledRows, runTower } from '../nn/tower.js'
 import type { BlockOptions, BlockWeights, PooledRows } from '../nn/transformer-block.js'
 import { classTokens, gatherRows, linear, patchify, tokenEmbed } from '../ops.js'
 import { type Parameter, scope, Tensor } from '../tensor.js'
+import { resizePositions, withImageSize } from './image-size.js'
 import { type PackedTexts, packedValues, shapeOf, textTensors } from './packed-texts.js'
-import { interpolatePositions } from './position-grid.js'
 import { type SaveOptions, saveClip } from './save-clip.js'
 import { type TextBatch, type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
@@ -263,21 +263,6 @@ export class Clip {
       this.standIns = before
     }
   }
-}
-
-/** The configuration for another image side, also as it will be written. */
-function withImageSize(config: ClipConfig, imageSize: number): ClipConfig {
-  const { patchSize } = config.vision
-  if (!Number.isInteger(imageSize) || imageSize < patchSize || imageSize % patchSize !== 0)
-    throw new CambiumError('E_OPTION', `imageSize: expected a multiple of the patch size ${patchSize}, got ${imageSize}`)
-  const raw = { ...config.raw, vision_config: { ...(config.raw.vision_config as object), image_size: imageSize } }
-  return { ...config, vision: { ...config.vision, imageSize }, raw }
-}
-
-async function resizePositions(weights: Weights, { imageSize, patchSize, hiddenSize }: ClipConfig['vision']): Promise<void> {
-  const name = 'vision_model.embeddings.position_embedding.weight'
-  const side = imageSize / patchSize
-  weights.replace(name, interpolatePositions(await weights.floats(name), hiddenSize, side), [side * side + 1, hiddenSize])
 }
 
 const i32 = (values: Int32Array) => Tensor.from(values, [values.length], 'i32')

@@ -17,6 +17,7 @@ import { planWrites, type WeightWrite } from '../formats/weight-map.js'
 import { type DType, native } from '../native.js'
 import { cast } from '../ops.js'
 import { scope, Tensor } from '../tensor.js'
+import { POSITIONS } from './image-size.js'
 import type { Weights } from './weights.js'
 
 export interface SaveOptions {
@@ -37,7 +38,6 @@ export interface ClipToWrite {
 
 const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
 const MEMORY: Partial<Record<DiskDtype, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
-const POSITIONS = 'vision_model.embeddings.position_embedding.weight'
 const COMPANION =
   /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
 

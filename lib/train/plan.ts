@@ -1,6 +1,7 @@
 /** Before a run: what it will take, and whether its folder is free. */
 
 import { readRunState } from '../checkpoint/run-state.js'
+import { fillTemplate } from '../data/prompts.js'
 import { CambiumError } from '../errors.js'
 import type { ClipConfig } from '../formats/hf-config.js'
 import type { Tower } from '../injection/injection.js'
@@ -82,7 +83,7 @@ function promptsOf({ train }: FineTuneData): { sample: string[]; count: number |
   const captions = train.samples.slice(0, 256).flatMap((sample) => sample.captions ?? [])
   if (captions.length > 0) return { sample: captions, count: undefined }
   const { classNames, templates } = train
-  const sample = templates.flatMap((template) => classNames.map((name) => template.replace('{}', () => name)))
+  const sample = templates.flatMap((template) => classNames.map((name) => fillTemplate(template, name)))
   return { sample: sample.slice(0, 4096), count: classNames.length * Math.max(1, templates.length) }
 }
 

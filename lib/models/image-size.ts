@@ -1,5 +1,24 @@
-// Position embeddings for another image size.
+// A model for another image size than the checkpoint's: its configuration and its position embeddings.
 import { CambiumError } from '../errors.js'
+import type { ClipConfig } from '../formats/hf-config.js'
+import type { Weights } from './weights.js'
+
+export const POSITIONS = 'vision_model.embeddings.position_embedding.weight'
+
+/** The configuration for another image side, also as it will be written. @throws E_OPTION for a side that is no multiple of the patch size */
+export function withImageSize(config: ClipConfig, imageSize: number): ClipConfig {
+  const { patchSize } = config.vision
+  if (!Number.isInteger(imageSize) || imageSize < patchSize || imageSize % patchSize !== 0)
+    throw new CambiumError('E_OPTION', `imageSize: expected a multiple of the patch size ${patchSize}, got ${imageSize}`)
+  const raw = { ...config.raw, vision_config: { ...(config.raw.vision_config as object), image_size: imageSize } }
+  return { ...config, vision: { ...config.vision, imageSize }, raw }
+}
+
+/** Interpolates the position embeddings for the image side of a configuration. */
+export async function resizePositions(weights: Weights, { imageSize, patchSize, hiddenSize }: ClipConfig['vision']): Promise<void> {
+  const side = imageSize / patchSize
+  weights.replace(POSITIONS, interpolatePositions(await weights.floats(POSITIONS), hiddenSize, side), [side * side + 1, hiddenSize])
+}
 
 /** Keys' cubic with a = -0.75, as PyTorch's bicubic. */
 function cubic(distance: number): number {
@@ -24,7 +43,7 @@ function taps(from: number, to: number): { at: number[]; weight: number[] }[] {
  * antialiasing (transformers' `interpolate_pos_encoding`). The class token's stays.
  * @throws E_SHAPE when the patches are no square
  */
-export function interpolatePositions(table: Float32Array, width: number, side: number): Float32Array {
+function interpolatePositions(table: Float32Array, width: number, side: number): Float32Array {
   const from = Math.round(Math.sqrt(table.length / width - 1))
   if ((from * from + 1) * width !== table.length)
     throw new CambiumError('E_SHAPE', `position_embedding: expected a square grid and a class token, got ${table.length / width} rows`)
