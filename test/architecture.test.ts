@@ -9,7 +9,7 @@ const files = (folder: string, pattern: RegExp) =>
 
 /** Data flows one way (docs/architecture.md §2): a stage imports itself and stages to its left. */
 const STAGES = [
-  ['errors', 'files', 'concat-arrays', 'version', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
+  ['errors', 'checks', 'files', 'concat-arrays', 'version', 'addon', 'native', 'device', 'tensor', 'capture', 'ops'],
   ['formats'],
   ['data'],
   ['injection', 'nn', 'models'],

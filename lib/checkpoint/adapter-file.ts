@@ -1,6 +1,7 @@
 // An R-Adapter on disk: adapter_config.json (what it is, of which base) and adapter_model.safetensors (its factors).
 import { join } from 'node:path'
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { finishFolder, writeFolder } from '../formats/atomic-folder.js'
@@ -65,10 +66,7 @@ export async function readAdapterConfig(folder: string): Promise<z.infer<typeof 
   if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
   const parsed = schema.safeParse(raw)
   if (parsed.success) return parsed.data
-  throw new CambiumError(
-    'E_ADAPTER',
-    `${folder}/adapter_config.json: expected an R-Adapter of version ${ADAPTER_VERSION}, got ${z.prettifyError(parsed.error)}`,
-  )
+  throw new CambiumError('E_ADAPTER', `${join(folder, 'adapter_config.json')}: ${problemText(schema, parsed.error, raw)}`)
 }
 
 /** @param known the checkpoint's fingerprint, if it was taken before @throws E_BASE when an adapter was trained on another checkpoint */

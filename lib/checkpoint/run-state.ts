@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { readdir, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
@@ -38,8 +39,7 @@ export async function readRunState(folder: string): Promise<RunState | undefined
   const raw = await readJsonObject(join(folder, FILE))
   if (!raw) return undefined
   const parsed = schema.safeParse(raw)
-  if (!parsed.success)
-    throw new CambiumError('E_RUN', `${join(folder, FILE)}: expected the state of a run, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${join(folder, FILE)}: ${problemText(schema, parsed.error, raw)}`)
   return parsed.data
 }
 

@@ -3,12 +3,12 @@
  * Everything wrong here is a mistake of use, E_USAGE, exit code 2.
  */
 import { z } from 'zod'
+import { didYouMean, type Problem, problemsOf } from '../checks/problems.js'
 import { type ClassFile, readClassFile } from '../data/open-dataset.js'
 import { CambiumError, messageOf } from '../errors.js'
 import { stat } from '../files.js'
 import { readYaml } from '../formats/yaml.js'
 import type { NamedPath } from '../train/fine-tune-data.js'
-import { settingProblem } from './setting-problem.js'
 
 export class UsageError extends CambiumError {
   constructor(message: string) {
@@ -128,22 +128,21 @@ export async function readSettings<T extends z.ZodType>(schema: T, flags: Readon
   const given = { ...file, ...rest }
   const parsed = schema.safeParse(given)
   if (parsed.success) return parsed.data
-  const lines = parsed.error.issues.map((issue) => describe(issue, given))
+  const lines = problemsOf(schema, parsed.error, given).map(describe)
   throw new UsageError(`${typeof config === 'string' ? `settings (flags and ${config})` : 'settings'}: ${lines.join('; ')}`)
 }
 
-/** Settings without a flag: what is wrong in them is told by its place in the file (`tasks.0.shots`). */
-const OF_FILES = ['tasks', 'watch']
-
-function describe(issue: z.core.$ZodIssue, given: Readonly<Record<string, unknown>>): string {
-  const path = issue.path.map(String)
-  const [key = ''] = path
-  const place = OF_FILES.includes(key) ? path.join('.') : flagOf(key)
-  if (issue.code === 'unrecognized_keys')
-    return path.length === 0 ? `unknown ${issue.keys.map(flagOf).join(', ')}` : `${place}: unknown ${issue.keys.join(', ')}`
-  const value = issue.path.reduce<unknown>((inside, step) => (inside as Record<PropertyKey, unknown> | undefined)?.[step], given)
-  return `${place}: ${settingProblem(issue, value)}`
+/** A setting is told as its flag, what lies deeper in it (`--rank-pattern.fc1`) and what has no flag (`tasks.0.shots`) by its place. */
+function describe({ path, text, unknown }: Problem): string {
+  const [key, ...inside] = path
+  if (key === undefined && unknown) return `unknown ${flagOf(unknown.name)}${didYouMean(unknown.nearest && flagOf(unknown.nearest))}`
+  if (key === undefined) return text
+  const steps = inside.every((step) => /^\d+$/.test(step)) ? [] : inside
+  return `${OF_FILES.includes(key) ? path.join('.') : [flagOf(key), ...steps].join('.')}: ${text}`
 }
+
+/** Settings without a flag. */
+const OF_FILES = ['tasks', 'watch']
 
 /** `loraAlpha`: `--lora-alpha` */
 export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`

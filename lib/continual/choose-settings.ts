@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { rename, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
@@ -72,7 +73,7 @@ async function readChoice(folder: string, candidates: readonly MethodSettings[])
   const raw = await readJsonObject(path)
   if (!raw) return undefined
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: expected a choice of settings, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: ${problemText(schema, parsed.error, raw)}`)
   const before = parsed.data.tried.map(({ settings }) => settings)
   if (!isSame(before, candidates))
     throw new CambiumError(

@@ -7,6 +7,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { parameterToWrite } from '../checkpoint/parameter-file.js'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { readdir, readFile, rm } from '../files.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
@@ -90,7 +91,7 @@ export async function readLearnState(folder: string): Promise<LearnState | undef
   const raw = await readJsonObject(path)
   if (!raw) return undefined
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: expected the state of a run, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: ${problemText(schema, parsed.error, raw)}`)
   return parsed.data
 }
 

@@ -2,10 +2,11 @@
  * An adapter meets a base: which tensor of the checkpoint (or of a model, by canonical names) each target changes. Names are
  * compared as they are and in their common form (peft-names.ts), with or without a prefix that one of the two files has.
  */
+
+import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import type { Shape } from './clip-tensors.js'
 import type { Placement } from './layouts.js'
-import { nearestName } from './nearest-name.js'
 import type { PeftAdapter, PeftTarget, PlacedAdapter, PlacedTarget, PlacedTensor } from './peft-adapter.js'
 import { commonName, ModuleIndex, type ModulePlace, partsOfFused } from './peft-names.js'
 import type { StoredTensor } from './safetensors-read.js'

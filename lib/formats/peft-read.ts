@@ -1,12 +1,12 @@
 /** Opening a PEFT adapter's folder: configuration and tensors checked against each other; no tensor is read yet. */
 
 import { join } from 'node:path'
+import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import { readdir, stat } from '../files.js'
 import { finishFolder } from './atomic-folder.js'
 import { isReadableDtype } from './dtype.js'
 import { readJsonObject } from './json-fields.js'
-import { nearestName } from './nearest-name.js'
 import type { PeftAdapter, PeftConfig, PeftTarget } from './peft-adapter.js'
 import { parsePeftConfig } from './peft-config.js'
 import { type PeftKey, parsePeftKey } from './peft-keys.js'

@@ -2,12 +2,13 @@
  * The two directions between canonical tensors and a checkpoint's: which bytes to read for each canonical tensor, and which
  * canonical tensors make up each tensor to write.
  */
+
+import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import type { TensorRead } from '../native.js'
 import type { Shape } from './clip-tensors.js'
 import { DTYPE_BITS, isReadableDtype } from './dtype.js'
 import type { Layout, Placement } from './layouts.js'
-import { nearestName } from './nearest-name.js'
 import { type StoredTensor, storedRequest } from './safetensors-read.js'
 
 /** How to read one canonical tensor. */

@@ -30,7 +30,8 @@ export function parseYaml(text: string, what: string): unknown {
     if (isDeeper(text)) throw new Error(`expected at most ${MOST_LEVELS} levels, got more`)
     return parse(text)
   } catch (error) {
-    throw new CambiumError('E_CONFIG', `${what}: ${messageOf(error)}`, { cause: error })
+    const [line] = messageOf(error).split('\n') // the others draw the place
+    throw new CambiumError('E_CONFIG', `${what}: ${line.replace(/:$/, '')}`, { cause: error })
   }
 }
 

@@ -8,9 +8,10 @@
  * ones, rescaled (Yu et al., 2024); ties its largest, of the elected sign, averaged (Yadav et al., 2023); dare_ties random ones
  * so.
  */
+
+import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import { type Checkpoint, openCheckpoint } from '../formats/checkpoint.js'
-import { nearestName } from '../formats/nearest-name.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
 import type { CombineOptions } from '../native.js'
 import { Edits } from './edits.js'

@@ -5,6 +5,7 @@
 import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { fingerprint } from '../checkpoint/fingerprint.js'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
@@ -54,7 +55,7 @@ export async function readProvenance(folder: string): Promise<Provenance | undef
   if (raw === undefined) return undefined
   const parsed = schema.safeParse(raw)
   if (parsed.success) return parsed.data
-  throw new CambiumError('E_MERGE', `${join(folder, PROVENANCE)}: expected a record of a merge, got ${z.prettifyError(parsed.error)}`)
+  throw new CambiumError('E_MERGE', `${join(folder, PROVENANCE)}: ${problemText(schema, parsed.error, raw)}`)
 }
 
 /** Tells one adapter from another. */

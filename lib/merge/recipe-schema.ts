@@ -1,5 +1,7 @@
 /** Recipes of `cambium merge --recipe`: what a YAML file may say. Names as in PEFT's add_weighted_adapter and in mergekit. */
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
+import { CambiumError } from '../errors.js'
 
 const share = z.number().min(0).max(1)
 const weighted = z.strictObject({ path: z.string().min(1), weight: z.number().optional(), density: share.optional() })
@@ -77,9 +79,11 @@ const adapterRecipe = z.strictObject({
 export type CheckpointRecipe = z.infer<typeof checkpointRecipe>
 export type AdapterRecipe = z.infer<typeof adapterRecipe>
 
-/** Checks a parsed file. @throws ZodError-like issues as one text */
-export function parseRecipe(raw: unknown): CheckpointRecipe | AdapterRecipe | { problem: string } {
+/** Checks a parsed file. @param where leads what is wrong: the file @throws E_USAGE */
+export function parseRecipe(raw: unknown, where: string): CheckpointRecipe | AdapterRecipe {
   const isAdapters = typeof raw === 'object' && raw !== null && 'adapters' in raw
-  const parsed = isAdapters ? adapterRecipe.safeParse(raw) : checkpointRecipe.safeParse(raw)
-  return parsed.success ? parsed.data : { problem: z.prettifyError(parsed.error) }
+  const schema: z.ZodType<CheckpointRecipe | AdapterRecipe> = isAdapters ? adapterRecipe : checkpointRecipe
+  const parsed = schema.safeParse(raw)
+  if (parsed.success) return parsed.data
+  throw new CambiumError('E_USAGE', `${where}: ${problemText(schema, parsed.error, raw)}`)
 }

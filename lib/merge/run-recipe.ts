@@ -16,9 +16,7 @@ export async function readRecipe(path: string): Promise<CheckpointRecipe | Adapt
   } catch (error) {
     throw new CambiumError('E_USAGE', messageOf(error), { cause: error })
   }
-  const recipe = parseRecipe(raw)
-  if ('problem' in recipe) throw new CambiumError('E_USAGE', `--recipe ${path}: ${recipe.problem}`)
-  return recipe
+  return parseRecipe(raw, `--recipe ${path}`)
 }
 
 /**

@@ -1,7 +1,8 @@
 // Which linears of a CLIP get a low-rank delta, of which rank and scaling: PEFT's rules (peft-match.ts) over canonical names.
+
+import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import type { ClipConfig } from '../formats/hf-config.js'
-import { nearestName } from '../formats/nearest-name.js'
 import { patternValue, targetMatcher } from '../formats/peft-match.js'
 import type { LinearName, Tower } from '../injection/injection.js'
 import { LINEARS, linearModule } from '../injection/linear-modules.js'

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
 import type { LearnReport } from '../continual/learn-report.js'
 import { CambiumError, messageOf } from '../errors.js'
 import { readdir, readFile, stat } from '../files.js'
@@ -84,6 +85,5 @@ async function readLearnReport(file: string): Promise<LearnReport> {
   }
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
-  const [{ path, message }] = parsed.error.issues
-  throw new CambiumError('E_DATA', `${file}: ${path.join('.')}: ${message}`)
+  throw new CambiumError('E_DATA', `${file}: ${problemText(schema, parsed.error, value)}`)
 }

@@ -6,6 +6,7 @@
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { type RunState, readRunState } from '../checkpoint/run-state.js'
+import { problemText } from '../checks/problems.js'
 import { CambiumError, isCambiumError } from '../errors.js'
 import { stat } from '../files.js'
 import { readJsonObject } from '../formats/json-fields.js'
@@ -129,8 +130,7 @@ async function readReport(folder: string): Promise<RunReport | undefined> {
   if (raw === undefined) return undefined
   const parsed = reportSchema.safeParse(raw)
   if (parsed.success) return parsed.data
-  const [{ path, message }] = parsed.error.issues
-  throw new CambiumError('E_DATA', `report.json: ${path.join('.')}: ${message}`)
+  throw new CambiumError('E_DATA', `report.json: ${problemText(reportSchema, parsed.error, raw)}`)
 }
 
 async function readLog(folder: string, problems: string[]): Promise<TrainingLog> {

@@ -66,6 +66,17 @@ test('a recipe, of adapters and of checkpoints', async () => {
   expect(JSON.parse(soup.out)).toMatchObject({ kind: 'checkpoint', out: at('soup'), tensors: 2 })
 })
 
+test('what is wrong in a recipe is told by its place in the file', async () => {
+  const recipe = 'method: tis\nmodels:\n  - {path: a, wieght: 1}\n  - {path: b, weight: much}\nout: o\n'
+  writeFileSync(at('wrong.yaml'), recipe)
+  const outcome = await program(['merge', '--recipe', at('wrong.yaml')])
+  expect(outcome).toMatchObject({ code: 2, out: '' })
+  expect(outcome.err).toBe(
+    `error: --recipe ${at('wrong.yaml')}: method: expected linear, slerp, wise_ft, task_arithmetic, ties, dare_linear, dare_ties or ` +
+      'magnitude_prune, got "tis"; models.0: unknown wieght; did you mean weight?; models.1.weight: expected a number, got "much" (E_USAGE)\n',
+  )
+})
+
 test.each([
   [
     'weights for other adapters',

@@ -1,5 +1,7 @@
 // The continual methods by name.
+
 import type { z } from 'zod'
+import { problemText } from '../../checks/problems.js'
 import { CambiumError } from '../../errors.js'
 import type { Clip } from '../../models/clip.js'
 import type { Learner } from '../learner.js'
@@ -84,6 +86,5 @@ function parsed(name: string, settings: Readonly<Record<string, unknown>>): { ki
   const kind = kindOf(name)
   const result = kind.settings.safeParse(settings)
   if (result.success) return { kind, options: result.data }
-  const reasons = result.error.issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join('.')}: ${message}`))
-  throw new CambiumError('E_OPTION', `settings of ${name}: ${reasons.join('; ')}`)
+  throw new CambiumError('E_OPTION', `settings of ${name}: ${problemText(kind.settings, result.error, settings)}`)
 }

@@ -1,7 +1,7 @@
 /** "Did you mean": the closest of some names, by edit distance, when it is close enough to help. */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
-  let least = Math.ceil(name.length / 3)
+  let least = Math.ceil(name.length / 3) + 1
   for (const candidate of candidates) {
     if (Math.abs(candidate.length - name.length) > least) continue
     const distance = editDistance(name, candidate)
