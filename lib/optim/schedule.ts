@@ -1,3 +1,4 @@
+// Learning rates by the number of the step, and the momentum of a running average by the length of a run.
 import { CambiumError } from '../errors.js'
 
 export interface ScheduleOptions {

@@ -8,7 +8,7 @@ import type { Method } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import type { TextOptions } from '../models/text-batch.js'
 import type { Objective } from '../objectives/objective.js'
-import type { OptimizerOptions } from '../optim/optimizer.js'
+import type { OptimizerOptions } from '../optim/create-optimizer.js'
 import { cosineToMin, cosineWarmup, defaultMomentum } from '../optim/schedule.js'
 import type { Parameter, Tensor } from '../tensor.js'
 

@@ -1,5 +1,5 @@
 import { multiply, sum } from '../../lib/ops.js'
-import { createOptimizer } from '../../lib/optim/optimizer.js'
+import { createOptimizer } from '../../lib/optim/create-optimizer.js'
 import { Sgd, type SgdOptions } from '../../lib/optim/sgd.js'
 import { backward, Parameter, step, Tensor } from '../../lib/tensor.js'
 import { codeOf } from '../core/code-of.js'
