@@ -1,32 +1,19 @@
 // Folding a LoRA into the weights of a model in memory: W + α s B A (less the start that PiSSA and OLoRA take off), with DoRA
 // m_α / ‖W + α s B A‖ times that, m_α between ‖W‖ and m; biases b + α s b_lora. Sums in f64, one rounding to f32.
-import { CambiumError } from '../errors.js'
 import type { Lora } from '../methods/lora.js'
 import { currentFactors, type LoraModule } from '../methods/lora-module.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { Tensor } from '../tensor.js'
-import type { MergeOptions } from './merge.js'
+import { type MergeOptions, mergedCopy, setMerged } from './merged-copy.js'
 
 /**
  * A second model, `clip` stays as it is. α = 1: what was trained.
  * @throws E_OPTION for an α that is not finite, E_MERGE for a result that is not finite
  */
 export async function mergeLora(clip: Clip, lora: Lora, options: MergeOptions = {}): Promise<Clip> {
-  const { alpha = 1, averages, signal, onProgress } = options
-  if (!Number.isFinite(alpha)) throw new CambiumError('E_OPTION', `alpha: expected a finite number, got ${alpha}`)
-  const merged = await clip.reload()
-  try {
-    for (const [done, module] of lora.modules.entries()) {
-      signal?.throwIfAborted()
-      if (alpha !== 0) await fold(merged, module, alpha, averages)
-      onProgress?.(done + 1, lora.modules.length)
-    }
-    return merged
-  } catch (error) {
-    merged.dispose()
-    throw error
-  }
+  const { alpha = 1, averages } = options
+  return mergedCopy(clip, lora.modules, { ...options, alpha }, (merged, module) => fold(merged, module, alpha, averages))
 }
 
 async function fold(clip: Clip, module: LoraModule, alpha: number, averages?: ReadonlyMap<string, Tensor>): Promise<void> {
@@ -36,10 +23,10 @@ async function fold(clip: Clip, module: LoraModule, alpha: number, averages?: Re
   let weight = await plus(original, module, b, a, factor)
   if (module.start) weight = await plus(weight, module, module.start.b, module.start.a, -factor)
   if (magnitude) scaleRows(weight, original, await magnitude.floats(), alpha)
-  await set(clip, `${module.module}.weight`, weight)
+  await setMerged(clip, `${module.module}.weight`, weight)
   if (!bias) return
   const [base, delta] = [await clip.weights.original(`${module.module}.bias`), await bias.floats()]
-  await set(
+  await setMerged(
     clip,
     `${module.module}.bias`,
     base.map((value, i) => value + factor * delta[i]),
@@ -59,9 +46,4 @@ function scaleRows(v: Float32Array, original: Float32Array, m: Float32Array, alp
     const factor = (start + alpha * (m[row] - start)) / norm(v, row)
     for (let i = row * width; i < (row + 1) * width; i++) v[i] *= factor
   }
-}
-
-async function set(clip: Clip, name: string, values: Float32Array): Promise<void> {
-  if (!values.every(Number.isFinite)) throw new CambiumError('E_MERGE', `${name}: expected a finite result, got NaN or infinity`)
-  await clip.weights.set(name, values)
 }

@@ -1,21 +1,12 @@
-// Folding an adapter into the weights: an ordinary model of the same size and speed.
+// Folding an R-Adapter into the weights of a model in memory: an ordinary model of the same size and speed.
 import { CambiumError } from '../errors.js'
-import type { Factors, RAdapter } from '../methods/r-adapter.js'
+import { type Factors, LINEAR_BEFORE, type RAdapter, type Site } from '../methods/r-adapter.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
 import type { Tensor } from '../tensor.js'
+import { type MergeOptions, mergedCopy, setMerged } from './merged-copy.js'
 
-export interface MergeOptions {
-  /** 0: the pretrained model, 1: what was trained (R-Adapter's paper: 0.5) */
-  alpha?: number
-  /** running averages of the factors, by parameter name, in their place */
-  averages?: ReadonlyMap<string, Tensor>
-  signal?: AbortSignal
-  onProgress?: (done: number, total: number) => void
-}
-
-/** Where the linear before an adapter stands in its block. */
-const BEFORE = { after_attention: 'self_attn.out_proj', after_mlp: 'mlp.fc2' } as const
+export type { MergeOptions } from './merged-copy.js'
 
 /**
  * W_ens = W_org (α W̃ + I) and b_ens = b_org (α W̃ + I), row-vector form (R-Adapter, eq. 6), summed in f64 from the
@@ -23,27 +14,14 @@ const BEFORE = { after_attention: 'self_attn.out_proj', after_mlp: 'mlp.fc2' } a
  * @throws E_OPTION for an α that is not finite, E_MERGE for a result that is not finite
  */
 export async function merge(clip: Clip, adapter: RAdapter, options: MergeOptions = {}): Promise<Clip> {
-  const { alpha = 0.5, averages, signal, onProgress } = options
-  if (!Number.isFinite(alpha)) throw new CambiumError('E_OPTION', `alpha: expected a finite number, got ${alpha}`)
-  const merged = await clip.reload()
-  try {
-    const all = [...adapter.factors()]
-    for (const [done, [key, factors]] of all.entries()) {
-      signal?.throwIfAborted()
-      const [tower, layer, site] = key.split('.') as ['vision' | 'text', string, keyof typeof BEFORE]
-      const width = clip.config[tower].hiddenSize
-      if (alpha !== 0) {
-        const map = await product(factors, width, averages)
-        const name = `${tower}_model.encoder.layers.${layer}.${BEFORE[site]}`
-        for (const part of ['weight', 'bias']) await fold(merged, `${name}.${part}`, map, width, alpha)
-      }
-      onProgress?.(done + 1, all.length)
-    }
-    return merged
-  } catch (error) {
-    merged.dispose()
-    throw error
-  }
+  const { alpha = 0.5, averages } = options
+  return mergedCopy(clip, [...adapter.factors()], { ...options, alpha }, async (merged, [key, factors]) => {
+    const [tower, layer, site] = key.split('.') as ['vision' | 'text', string, Site]
+    const width = clip.config[tower].hiddenSize
+    const map = await product(factors, width, averages)
+    const name = `${tower}_model.encoder.layers.${layer}.${LINEAR_BEFORE[site]}`
+    for (const part of ['weight', 'bias']) await fold(merged, `${name}.${part}`, map, width, alpha)
+  })
 }
 
 /** W̃ = s · B A, or W itself: [D, D] in row-vector form. */
@@ -73,6 +51,5 @@ async function fold(clip: Clip, name: string, { w, s }: { w: Float32Array; s: nu
     alpha: alpha * s,
     add: original,
   })
-  if (!folded.every(Number.isFinite)) throw new CambiumError('E_MERGE', `${name}: expected a finite result, got NaN or infinity`)
-  await clip.weights.set(name, folded)
+  await setMerged(clip, name, folded)
 }

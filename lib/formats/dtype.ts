@@ -29,6 +29,12 @@ export const DTYPE_BITS = {
 /** A type that a file may hold. */
 export type DiskDtype = keyof typeof DTYPE_BITS
 
+/** Float types that checkpoints are written in, and how a file names them. */
+export const WRITTEN_DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const satisfies Record<string, DiskDtype>
+
+/** Of what is written: each tensor's as in the file it came from, or one for all. */
+export type WrittenDtype = 'file' | keyof typeof WRITTEN_DTYPES
+
 export function isDiskDtype(name: unknown): name is DiskDtype {
   return typeof name === 'string' && Object.hasOwn(DTYPE_BITS, name)
 }

@@ -7,11 +7,9 @@ import { CambiumError } from '../errors.js'
 import { detectLayout, type Layout } from '../formats/layouts.js'
 import { openSafetensors, type StoredTensor } from '../formats/safetensors-read.js'
 import { storedFloats } from '../formats/stored-floats.js'
+import { LINEAR_BEFORE } from '../methods/r-adapter.js'
 import { native } from '../native.js'
 import { type Edits, factor, matrixOf } from './edits.js'
-
-/** Where the linear before an adapter stands in its block. */
-const BEFORE: Readonly<Record<string, string>> = { after_attention: 'self_attn.out_proj', after_mlp: 'mlp.fc2' }
 
 /** @throws E_ADAPTER for tensors that are no R-Adapter or do not fit the base */
 export async function addRAdapter(edits: Edits, folder: string, alpha: number): Promise<void> {
@@ -48,9 +46,10 @@ async function downTimes(b: StoredTensor, w: StoredTensor): Promise<Float32Array
 
 function linearBefore(site: string, layout: Layout): string[] {
   const [tower, layer, place] = site.split('.')
+  const before = Object.entries(LINEAR_BEFORE).find(([name]) => name === place)?.[1]
   return ['weight', 'bias'].map((part) => {
-    const placed = layout.place(`${tower}_model.encoder.layers.${layer}.${BEFORE[place]}.${part}`)
-    if (BEFORE[place] === undefined || placed === undefined || placed.rows !== undefined || placed.transpose !== undefined)
+    const placed = layout.place(`${tower}_model.encoder.layers.${layer}.${before}.${part}`)
+    if (before === undefined || placed === undefined || placed.rows !== undefined || placed.transpose !== undefined)
       throw new CambiumError('E_ADAPTER', `${site}: expected a site of a CLIP's R-Adapter, got another name`)
     return placed.source
   })

@@ -6,7 +6,7 @@ import { readdir, readFile, stat } from '../files.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile } from '../formats/checkpoint.js'
-import type { DiskDtype } from '../formats/dtype.js'
+import { WRITTEN_DTYPES, type WrittenDtype } from '../formats/dtype.js'
 import { readJsonObject } from '../formats/json-fields.js'
 import { type TensorDrift, verifyFile } from './drift.js'
 import type { Edits } from './edits.js'
@@ -18,7 +18,7 @@ export interface WriteOptions {
   /** must not be the checkpoint's folder */
   out: string
   /** of the float tensors written; default: each as in the file */
-  dtype?: 'file' | 'f32' | 'bf16' | 'f16'
+  dtype?: WrittenDtype
   /** refuse results that are NaN or infinite; default: they are counted */
   safe?: boolean
   /** read back and compare with f64: 32 rows of each merged tensor, or all */
@@ -52,8 +52,6 @@ export interface WriteReport {
   readonly seconds: number
 }
 
-const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
-
 /**
  * @param beside writes more files into the folder before it appears
  * @throws E_SAME_FOLDER, E_NOT_FINITE (safe), E_VERIFY, E_NO_SPACE, E_FILE_CHANGED; the signal's reason when aborted. The
@@ -68,7 +66,7 @@ export async function writeMerged(
   const { out, dtype = 'file', safe = false, dryRun = false, verify, signal, onProgress } = options
   const { checkpoint } = edits
   requireOther(checkpoint.folder, out)
-  const plans = await planFiles(edits, dtype === 'file' ? undefined : DISK[dtype])
+  const plans = await planFiles(edits, dtype === 'file' ? undefined : WRITTEN_DTYPES[dtype])
   const placed = plans.flatMap(({ tensors }) => tensors)
   const changed = placed.filter((one) => one.changed).map(({ name, dtype, shape, bytes }) => ({ name, dtype, shape, bytes }))
   let nonFinite = new Map<string, number>()

@@ -27,6 +27,9 @@ export interface RAdapterOptions {
 export const SITES = ['after_attention', 'after_mlp'] as const
 export type Site = (typeof SITES)[number]
 
+/** The linear of the block whose output an adapter maps: what it folds into. */
+export const LINEAR_BEFORE: Readonly<Record<Site, string>> = { after_attention: 'self_attn.out_proj', after_mlp: 'mlp.fc2' }
+
 /** The factors of one adapter; full rank: `w`, else `b` and `a`. */
 export interface Factors {
   readonly w?: Tensor

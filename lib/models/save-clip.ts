@@ -8,7 +8,7 @@ import { writeFileAtomic } from '../formats/atomic-file.js'
 import { writeFolder } from '../formats/atomic-folder.js'
 import { isCheckpointFile, writeCheckpoint } from '../formats/checkpoint.js'
 import { clipTensors } from '../formats/clip-tensors.js'
-import type { DiskDtype } from '../formats/dtype.js'
+import { type DiskDtype, WRITTEN_DTYPES, type WrittenDtype } from '../formats/dtype.js'
 import { type ClipConfig, clipConfigText, configWithDtype } from '../formats/hf-config.js'
 import type { ImagePreprocessor } from '../formats/preprocessor.js'
 import { storedRequest } from '../formats/safetensors-read.js'
@@ -22,7 +22,7 @@ import type { Weights } from './weights.js'
 
 export interface SaveOptions {
   /** of the tensors written: as in the file they came from (default), or one for all */
-  dtype?: 'file' | 'f32' | 'bf16' | 'f16'
+  dtype?: WrittenDtype
   maxShardBytes?: number
   signal?: AbortSignal
 }
@@ -36,7 +36,6 @@ export interface ClipToWrite {
   readonly preprocessor: ImagePreprocessor
 }
 
-const DISK: Record<'f32' | 'bf16' | 'f16', DiskDtype> = { f32: 'F32', bf16: 'BF16', f16: 'F16' }
 const MEMORY: Partial<Record<DiskDtype, DType>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
 const COMPANION =
   /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
@@ -67,7 +66,7 @@ export async function saveClip(clip: ClipToWrite, folder: string, options: SaveO
   const { weights, config } = clip
   const tensors = planWrites(weights.map.layout, clipTensors(config)).map((write): TensorToWrite => {
     const source = weights.checkpoint.tensors.get(write.name)
-    const type: DiskDtype = dtype === 'file' ? (source?.dtype ?? 'F32') : DISK[dtype]
+    const type: DiskDtype = dtype === 'file' ? (source?.dtype ?? 'F32') : WRITTEN_DTYPES[dtype]
     if (source?.dtype === type && !write.parts.some((part) => weights.differs(part))) {
       const request = { ...storedRequest(source), to: type }
       return { name: write.name, dtype: type, shape: source.shape, data: async () => new Uint8Array(await native.readTensor(request)) }
@@ -76,7 +75,7 @@ export async function saveClip(clip: ClipToWrite, folder: string, options: SaveO
     return { name: write.name, dtype: type, shape, data: async () => bytesIn(await valuesOf(weights, write), type) }
   })
   const stem = weights.map.layout.name === 'open-clip' ? 'open_clip_model' : 'model'
-  const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, DISK[dtype])
+  const raw = dtype === 'file' ? config.raw : configWithDtype(config.raw, WRITTEN_DTYPES[dtype])
   const write = async (aside: string) => {
     for (const name of await readdir(clip.folder))
       if (COMPANION.test(name)) await writeFileAtomic(join(aside, name), await readFile(join(clip.folder, name)))

@@ -1,8 +1,9 @@
+// Base-to-novel: what training on half of the classes does to the other half.
 import type { Dataset } from '../data/dataset.js'
 import { selectClasses } from '../data/splits.js'
 import type { EvaluationSet } from '../train/evaluate.js'
 import { harmonicMean, mean } from '../train/metrics.js'
-import { drawShots, validationSet } from './few-shot.js'
+import { shotsTask } from './few-shot.js'
 import { meanOf, percents } from './measures.js'
 import type { OpenDatasets, Protocol, Row, Table, Task } from './protocol.js'
 
@@ -28,22 +29,9 @@ function halvesOf(test: Dataset): EvaluationSet[] {
 
 function taskOf(dataset: OpenDatasets['datasets'][number], ood: OpenDatasets['ood'], shots: number, seed: number): Task {
   const { base } = splitClasses(dataset.test.classNames.length)
-  const half = (classes: readonly number[]) => ({
-    ...dataset,
-    train: selectClasses(dataset.train, classes),
-    validation: dataset.validation && selectClasses(dataset.validation, classes),
-  })
-  const { train, validation } = drawShots(half(base), shots, seed)
-  const tests = [...halvesOf(dataset.test), ...ood]
-  return {
-    name: `${dataset.name}, ${shots} shots`,
-    dataset: dataset.name,
-    shots,
-    seed,
-    train,
-    validation: validationSet(validation),
-    tests,
-  }
+  const train = selectClasses(dataset.train, base)
+  const validation = dataset.validation && selectClasses(dataset.validation, base)
+  return shotsTask({ ...dataset, train, validation }, shots, seed, [...halvesOf(dataset.test), ...ood])
 }
 
 /** H of the means over the seeds, as the papers' tables have it. */

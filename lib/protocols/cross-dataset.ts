@@ -1,3 +1,4 @@
+// Cross-dataset: what training on one dataset does to the others.
 import { splitDataset } from '../data/splits.js'
 import { drawShots, validationSet } from './few-shot.js'
 import { meanOf, percents } from './measures.js'

@@ -1,3 +1,4 @@
+// Retrieval: captions of one dataset train; the ranks of both ways are measured on every set.
 import { drawAll } from './cross-dataset.js'
 import { validationSet } from './few-shot.js'
 import { percents, RANKS, spread } from './measures.js'
