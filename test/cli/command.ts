@@ -18,7 +18,7 @@ export function cambium(args: readonly string[], started?: (child: ChildProcess)
 
 /** The same, sent SIGINT at the moment when the file first appears under its name, or anew. */
 export function interruptedAt(file: string, args: readonly string[]): Promise<Outcome> {
-  return run(args, ['--require', join(__dirname, 'interrupt-hook.cjs')], { CAMBIUM_INTERRUPT_AT: file })
+  return run(args, ['--require', join(root, 'test/signal-hook.cjs')], { CAMBIUM_SIGNAL: 'SIGINT', CAMBIUM_SIGNAL_AT: file })
 }
 
 function run(

@@ -83,6 +83,7 @@ describe('inspect', () => {
 
 describe('doctor', () => {
   test('what the core runs on', async () => {
+    process.env.CAMBIUM_CUDA_LIBRARY = at('no-library.so') // also where there is a GPU
     const { code, out, err } = await cambium(['doctor', '--json'])
     expect([code, err]).toEqual([0, ''])
     const { ok, versions, core, memory } = JSON.parse(out)
@@ -95,6 +96,7 @@ describe('doctor', () => {
     ])
     expect(memory.available).toBeLessThanOrEqual(memory.total)
     expect((await cambium(['doctor'])).out).toMatch(/^level +\w+, of portable.*Everything is in order\.\n$/ms)
+    delete process.env.CAMBIUM_CUDA_LIBRARY
   })
 
   test('a core that does not load is told with its cure, exit code 1; help needs no core', async () => {
