@@ -30,7 +30,7 @@ Attention shape_of(CbContext* context, const attention_args& f) {
 // A warp a row and head: δ = dy · y, less the branch's part of it; lse and δ of the branch's own softmax.
 // rounded: extra keys and values are rounded to bf16, as the kernels on tensor cores take them.
 __global__ void statistics_kernel(Attention a, AttentionGradients g, bool rounded) {
-  const int64_t b = blockIdx.z, head = blockIdx.y, i = int64_t(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
+  const int64_t b = a.block_sample(), head = a.block_head(), i = int64_t(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || i >= count) return;
@@ -99,6 +99,12 @@ int sum_branch(CbContext* context, const AttentionBranch& branch, const Attentio
 
 int attention_forward(CbContext* context, const attention_args* f) {
   if (f->m == 0 || f->d == 0) return CB_OK;
+  if (f->batch == 0 || f->max_tokens == 0) {  // no block would look at the offsets
+    if (context->message != nullptr)
+      snprintf(context->message, 255, "expected offsets that end at the number of rows, %lld, got %lld samples of at most %lld",
+               (long long)f->m, (long long)f->batch, (long long)f->max_tokens);
+    return CB_INDEX;
+  }
   const Attention a = shape_of(context, *f);
   return (fits_tensor_cores(a) ? forward_bf16 : forward_plain)(context, a, f->y, f->lse);
 }
@@ -119,7 +125,7 @@ int attention_backward(CbContext* context, const attention_grads* g) {
     if (const int status = fill(context, &zero)) return status;
   }
   if (f.m > 0 && f.d > 0) {
-    const dim3 grid(unsigned(divide_up(f.max_tokens, kRowsPerBlock)), unsigned(f.heads), unsigned(f.batch));
+    const dim3 grid = grid_of(a, divide_up(f.max_tokens, kRowsPerBlock));
     const bool tensor_cores = fits_tensor_cores(a);
     if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to, tensor_cores))
       return status;

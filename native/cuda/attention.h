@@ -24,9 +24,12 @@ struct Attention {
   AttentionBranch branch;
   IndexCheck rows, tasks;
 
-  // Rows of sample b; false when offsets are wrong.
+  // Sample and head of a block; see grid_of.
+  __device__ int64_t block_sample() const { return int64_t(blockIdx.y / unsigned(heads)) * gridDim.z + blockIdx.z; }
+  __device__ int64_t block_head() const { return blockIdx.y % unsigned(heads); }
+  // Rows of sample b; false when there is none or offsets are wrong.
   __device__ bool sample(int64_t b, int64_t* first, int64_t* count) const {
-    return rows.sample(offsets, b, batch, m, max_tokens, first, count);
+    return b < batch && rows.sample(offsets, b, batch, m, max_tokens, first, count);
   }
   // Element (row, column of the head) of q; k and v are d and 2 d further.
   __device__ int64_t query_at(int64_t row, int64_t head) const { return row * 3 * d + head * width; }
@@ -35,6 +38,12 @@ struct Attention {
     return {{qkv, type}, {qkv, type}, at + d, at + 2 * d, 3 * d, count};
   }
 };
+
+// `blocks` beside each other for every head of every sample. A grid has at most 65,535 along z: more samples go on along y.
+inline dim3 grid_of(const Attention& a, int64_t blocks) {
+  constexpr int64_t kMost = 65535;
+  return dim3(unsigned(blocks), unsigned(a.heads * divide_up(a.batch, kMost)), unsigned(smaller(a.batch, kMost)));
+}
 
 // The extra keys of sample b and the weight of their softmax; false when it has none.
 __device__ inline bool extra_keys(const AttentionBranch& branch, const IndexCheck& tasks, int64_t b, int64_t d,

@@ -21,8 +21,9 @@ constexpr int64_t kLeastWork = int64_t{1} << 22;  // multiply-adds below which i
 
 int data_type(int32_t type) { return type == CB_BF16 ? lt::kBF16 : lt::kF32; }
 
+// No more than every tensor has: what lies where must not choose the algorithm, or a step's bits would change with it.
 uint32_t alignment_of(const void* at) {
-  const auto bits = reinterpret_cast<uintptr_t>(at) | 256;
+  const auto bits = reinterpret_cast<uintptr_t>(at) | 64;
   return uint32_t(bits & ~(bits - 1));
 }
 
@@ -90,11 +91,11 @@ class Call {
   const lt::Library& lt_;
 };
 
-using Key = std::tuple<int64_t, int64_t, int64_t, int32_t, int32_t, int32_t, bool, bool, int64_t, int64_t, int64_t, bool, bool, uint32_t, uint32_t, uint32_t, uint32_t>;
+using Key = std::tuple<int64_t, int64_t, int64_t, int32_t, int32_t, int32_t, bool, bool, int64_t, int64_t, int64_t, uint32_t, bool, uint32_t, uint32_t, uint32_t, uint32_t>;
 
 Key key_of(const Request& r) {
   return {r.m,         r.n,    r.k,         r.compute, r.a.type,      r.y_type, r.a.across,           r.b.across,           r.a.stride,          r.b.stride,
-          r.y_stride, r.bias, r.beta != 0, alignment_of(r.a.data), alignment_of(r.b.data), alignment_of(r.added), alignment_of(r.y)};
+          r.y_stride, r.bias ? alignment_of(r.bias) : 0, r.beta != 0, alignment_of(r.a.data), alignment_of(r.b.data), alignment_of(r.added), alignment_of(r.y)};
 }
 
 // Null: it has no algorithm for this.

@@ -104,7 +104,7 @@ __device__ void store_sums(const Product& p, const Sums<S>& sums, float* room, i
 template <class S, bool A_ACROSS, bool B_ACROSS>
 __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_constant__ Product p, float* partial) {
   CB_DYNAMIC_SHARED(Quad, shared);
-  const int64_t first_row = int64_t(blockIdx.y) * S::kTile, first_column = int64_t(blockIdx.x) * S::kTile;
+  const Corner first = corner_of(p, S::kTile);
   const int64_t steps0 = divide_up(p.part[0].k, kDepth),
                 all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kDepth) : 0);
   const Steps steps = steps_of(p.epilogue.closed() ? 0 : all, blockIdx.z, gridDim.z);
@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_
       Quad* const stage = shared + (step - steps.begin) % kStages * 2 * S::kChunks;
       const Part& part = step < steps0 ? p.part[0] : p.part[1];
       const int64_t k0 = (step < steps0 ? step : step - steps0) * kDepth;
-      copy_tile<S, A_ACROSS>(stage, part.a, first_row, p.m, k0, part.k);
-      copy_tile<S, B_ACROSS>(stage + S::kChunks, part.b, first_column, p.n, k0, part.k);
+      copy_tile<S, A_ACROSS>(stage, part.a, first.row, p.m, k0, part.k);
+      copy_tile<S, B_ACROSS>(stage + S::kChunks, part.b, first.column, p.n, k0, part.k);
     }
     commit_async();  // also of nothing: groups are counted
   };
@@ -131,14 +131,13 @@ __global__ void __launch_bounds__(S::kThreads) product_bf16_kernel(const __grid_
   wait_async<0>();
   __syncthreads();
   float* const room = reinterpret_cast<float*>(shared) + warp * 16 * S::kLine;
-  store_sums<S>(p, sums, room, first_row + row, first_column + column, partial);
+  store_sums<S>(p, sums, room, first.row + row, first.column + column, partial);
 }
 
 template <class S, bool A_ACROSS, bool B_ACROSS>
 int run(CbContext* context, const Product& p, int splits, float* partial) {
-  const dim3 grid(unsigned(divide_up(p.n, S::kTile)), unsigned(divide_up(p.m, S::kTile)), unsigned(splits));
-  return CB_LAUNCH(context, (product_bf16_kernel<S, A_ACROSS, B_ACROSS>), grid, dim3(S::kThreads), S::kBytes, p,
-                   partial);
+  return CB_LAUNCH(context, (product_bf16_kernel<S, A_ACROSS, B_ACROSS>), grid_of(p, S::kTile, splits),
+                   dim3(S::kThreads), S::kBytes, p, partial);
 }
 
 template <class S>

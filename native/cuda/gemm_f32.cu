@@ -76,12 +76,12 @@ struct TensorSums {
   }
 };
 
-// Large tiles: a block a multiprocessor will do (the second bound), or else sm_80 spills.
+// A block a multiprocessor will do (the second bound), or else ptxas saves registers and spills.
 template <class Sums>
-__global__ void __launch_bounds__(kThreads, Sums::kTile > 64) product_f32_kernel(Product p, float* partial) {
+__global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(Product p, float* partial) {
   constexpr int kTile = Sums::kTile;
   __shared__ typename Sums::Tile a, b;
-  const int64_t first_row = int64_t(blockIdx.y) * kTile, first_column = int64_t(blockIdx.x) * kTile;
+  const Corner first = corner_of(p, kTile);
   const int64_t steps0 = divide_up(p.part[0].k, kStep),
                 all = steps0 + (p.parts > 1 ? divide_up(p.part[1].k, kStep) : 0);
   const Steps steps = steps_of(p.epilogue.closed() ? 0 : all, blockIdx.z, gridDim.z);
@@ -90,8 +90,8 @@ __global__ void __launch_bounds__(kThreads, Sums::kTile > 64) product_f32_kernel
   const auto load = [&](int64_t step) {
     const Part& part = p.part[step < steps0 ? 0 : 1];
     const int64_t k0 = (step < steps0 ? step : step - steps0) * kStep;
-    left.load(part.a, first_row, p.m, k0, part.k);
-    right.load(part.b, first_column, p.n, k0, part.k);
+    left.load(part.a, first.row, p.m, k0, part.k);
+    right.load(part.b, first.column, p.n, k0, part.k);
   };
   if (steps.begin < steps.end) load(steps.begin);
   for (int64_t step = steps.begin; step < steps.end; ++step) {
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, Sums::kTile > 64) product_f32_kernel
     __syncthreads();
   }
   sums.each([&](int down, int along, int width, float (&line)[kLanes]) {
-    const int64_t row = first_row + down, column = first_column + along;
+    const int64_t row = first.row + down, column = first.column + along;
     const int n = int(larger(0, smaller(width, p.n - column)));
     if (row >= p.m || n == 0) return;
     if (partial != nullptr)
@@ -115,8 +115,7 @@ __global__ void __launch_bounds__(kThreads, Sums::kTile > 64) product_f32_kernel
 
 template <class Sums>
 int run(CbContext* context, const Product& p, int splits, float* partial) {
-  const dim3 grid(unsigned(divide_up(p.n, Sums::kTile)), unsigned(divide_up(p.m, Sums::kTile)), unsigned(splits));
-  return CB_LAUNCH(context, (product_f32_kernel<Sums>), grid, dim3(kThreads), 0, p, partial);
+  return CB_LAUNCH(context, (product_f32_kernel<Sums>), grid_of(p, Sums::kTile, splits), dim3(kThreads), 0, p, partial);
 }
 
 }  // namespace

@@ -27,6 +27,18 @@ inline int splits_of(const Product& p) {
   return int(larger(1, smaller(smaller(kMostSplits, wanted), depth / kSplitDepth)));
 }
 
+// Where a block's tile begins. Tiles lie along x alone, those of the same rows beside each other: y ends at 65,535.
+struct Corner {
+  int64_t row, column;
+};
+__device__ inline Corner corner_of(const Product& p, int64_t tile) {
+  const unsigned columns = unsigned(divide_up(p.n, tile));
+  return {int64_t(blockIdx.x / columns) * tile, int64_t(blockIdx.x % columns) * tile};
+}
+inline dim3 grid_of(const Product& p, int64_t tile, int splits) {
+  return dim3(unsigned(tiles_of(p, tile)), 1, unsigned(splits));
+}
+
 // The steps of k of one split, counted over both parts: [begin, end).
 struct Steps {
   int64_t begin, end;

@@ -125,7 +125,7 @@ void* take(CbContext* context, int64_t elements, int32_t type) {
 int deltas_of(CbContext* context, const linear_args& f, Deltas* d) {
   if (f.deltas > kMostDeltas) {
     if (context->message != nullptr)
-      snprintf(context->message, 255, "linear: expected at most %d low-rank deltas on a GPU, got %lld", kMostDeltas,
+      snprintf(context->message, 255, "expected at most %d low-rank deltas on a GPU, got %lld", kMostDeltas,
                (long long)f.deltas);
     return CB_UNSUPPORTED;
   }

@@ -42,7 +42,7 @@ struct Head {
 
 __device__ bool head_of(const Pooled& a, Head* h) {
   const pooled_attention_args& f = a.f;
-  h->sample = blockIdx.y, h->head = blockIdx.x;
+  h->sample = blockIdx.x, h->head = blockIdx.y;
   if (!a.offsets.sample(f.offsets, h->sample, f.batch, f.m, f.m, &h->first, &h->count)) return false;
   const int32_t row = f.row[h->sample];
   if (!a.rows.between(row, h->sample, h->first, h->first + h->count)) return false;
@@ -133,7 +133,8 @@ __device__ void differentiate(const Pooled& a, const KeyList& list, const void* 
   top = block_max(top, room);
   for (int64_t j = threadIdx.x; j < list.count(); j += kThreads)
     if (p[j] == top) heaviest = fmaxf(heaviest, -float(j));
-  const float base = ds[int64_t(-block_max(heaviest, room))];
+  heaviest = block_max(heaviest, room);
+  const float base = heaviest > -INFINITY ? ds[int64_t(-heaviest)] : 0.f;  // of NaN none is the heaviest
   for (int64_t j = threadIdx.x; j < list.count(); j += kThreads) delta += p[j] * (ds[j] - base);
   delta = block_sum(delta, room);
   for (int64_t j = threadIdx.x; j < list.count(); j += kThreads)
@@ -206,7 +207,7 @@ int pooled_of(CbContext* context, const pooled_attention_args& f, bool backward,
   return CB_OK;
 }
 
-dim3 grid_of(const pooled_attention_args& f) { return dim3(unsigned(f.heads), unsigned(f.batch)); }
+dim3 grid_of(const pooled_attention_args& f) { return dim3(unsigned(f.batch), unsigned(f.heads)); }
 size_t bytes_of(const Pooled& a) { return size_t(2 * kRowsPerBlock * a.width) * sizeof(float); }
 
 }  // namespace
