@@ -33,7 +33,7 @@ export function median(values) {
 const spread = (values) => ({ median: median(values), min: Math.min(...values), max: Math.max(...values) })
 
 /** One worker process; `step(n)` resolves to its report. */
-class Worker {
+export class Worker {
   constructor(label, command, limit) {
     Object.assign(this, { label, command, limit, about: {}, rounds: [], cpu: [], loss: undefined, rssPeakMb: 0, stderr: '' })
     // A group of its own, so that what hangs can be ended with the shell and everything that it started.
