@@ -40,6 +40,17 @@ async function all(dataset: Dataset, options: Partial<BatchOptions> = {}): Promi
   for await (const batch of batches(dataset, { batchSize: 4, preprocessor, ...options })) list.push(batch)
   return list
 }
+/** Fifty samples of the same image; `opened` is called whenever one is asked for. */
+const watchedSet = (opened: () => void) =>
+  new Dataset(
+    Array.from({ length: 50 }, (_, i) => ({
+      id: `${i}`,
+      get image() {
+        opened()
+        return whole.samples[0].image
+      },
+    })),
+  )
 const order = (list: Batch[]) => list.map(({ samples }) => [...samples])
 
 test('in order, the last batch smaller, pixels as planes', async () => {
@@ -180,17 +191,10 @@ describe('stopping', () => {
   })
 
   test('a consumer that leaves ends the work: no image is opened after that', async () => {
-    const before = whole.samples[0]
     let opened = 0
-    const watched = new Dataset(
-      Array.from({ length: 50 }, (_, i) => ({
-        id: `${i}`,
-        get image() {
-          opened += 1
-          return before.image
-        },
-      })),
-    )
+    const watched = watchedSet(() => {
+      opened += 1
+    })
     for await (const _ of batches(watched, { batchSize: 2, preprocessor, prefetch: 10, concurrency: 2, epochs: Number.POSITIVE_INFINITY }))
       break
     const left = opened
@@ -200,15 +204,9 @@ describe('stopping', () => {
 
   test('no more is prepared than asked for', async () => {
     let opened = 0
-    const watched = new Dataset(
-      Array.from({ length: 50 }, (_, i) => ({
-        id: `${i}`,
-        get image() {
-          opened += 1
-          return whole.samples[0].image
-        },
-      })),
-    )
+    const watched = watchedSet(() => {
+      opened += 1
+    })
     const iterator = batches(watched, { batchSize: 3, preprocessor, prefetch: 2 })
     await iterator.next()
     while (opened < 3 + 9) await sleep(5) // the batch given, and 3 · (1 + 2) in hand

@@ -1,18 +1,14 @@
-import { multiply, sum } from '../../lib/ops.js'
+import { sum } from '../../lib/ops.js'
 import { createOptimizer } from '../../lib/optim/create-optimizer.js'
 import { Sgd, type SgdOptions } from '../../lib/optim/sgd.js'
-import { backward, Parameter, step, Tensor } from '../../lib/tensor.js'
+import { backward, Parameter, step } from '../../lib/tensor.js'
 import { codeOf } from '../core/code-of.js'
 import { relativeError } from './check-case.js'
-import { normals } from './normals.js'
+import { type Reference, threeUpdates } from './three-updates.js'
 
 // SGD with momentum, decay, clipping and the running average, three updates against float64 (PyTorch's torch.optim.SGD
 // without dampening; native/ops/args.h).
-interface State {
-  value: number[]
-  m: number[]
-  average: number[]
-}
+type State = Reference & { m: number[] }
 
 /** One update in float64. Returns the squared norm of the gradients before clipping. */
 function update(states: State[], gradients: number[][], o: Required<Omit<SgdOptions, 'anchor'>>, lr: number, mean: number): number {
@@ -38,42 +34,20 @@ test.each<[string, SgdOptions]>([
   ['with everything', { momentum: 0.8, weightDecay: 0.01, clipNorm: 0.75 }],
 ])('%s', async (_, given) => {
   const o = { momentum: 0, weightDecay: 0, clipNorm: 0, average: true, decays: (p: Parameter) => p.count > 5, ...given }
-  const shapes = [[37, 41], [5], [1, 20000]]
-  const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b, 1))
-  const parameters = shapes.map((shape, i) => Parameter.named(`p${i}`, float(normals(i, sizes[i])), shape))
-  for (const p of parameters) p.trainable = true
-  const optimizer = new Sgd(parameters, o)
-  const states: State[] = sizes.map((size, i) => {
-    const value = Array.from(float(normals(i, size)))
-    return { value, m: Array(size).fill(0), average: [...value] }
-  })
-  const start = states.map((s) => Float64Array.from(s.value))
-  for (let t = 1; t <= 3; ++t) {
-    const gradients = sizes.map((size, i) => Array.from(float(normals(10 * t + i, size))))
-    const norm2 = await step(() => {
-      backward(parameters.map((p, i) => sum(multiply(p, Tensor.from(float(gradients[i]), shapes[i])))))
-      return optimizer.update(0.01 * t, 0.6)
-    })
-    const want = update(states, gradients, o, 0.01 * t, 0.6)
-    expect(Math.abs((await norm2.item()) - want)).toBeLessThanOrEqual(1e-6 * want)
-    norm2.dispose()
-  }
+  const { optimizer, parameters, states, moves, dispose } = await threeUpdates(
+    (all) => new Sgd(all, o),
+    (size) => ({ m: Array<number>(size).fill(0) }),
+    (all, gradients, { lr, mean }) => update(all, gradients, o, lr, mean),
+  )
   const named = new Map(optimizer.state().map((p) => [p.name, p]))
   expect(named.has('p0.m')).toBe(o.momentum > 0)
   for (const [i, s] of states.entries()) {
-    const moved = Float64Array.from(await parameters[i].floats(), (v, k) => v - start[i][k])
-    expect(
-      relativeError(
-        moved,
-        Float64Array.from(s.value, (v, k) => v - start[i][k]),
-      ),
-    ).toBeLessThanOrEqual(1e-3) // DESIGN §6; clipped gradients move little
+    expect(relativeError(...moves[i])).toBeLessThanOrEqual(1e-3) // DESIGN §6; clipped gradients move little
     if (o.momentum > 0) expect(relativeError(await named.get(`p${i}.m`)!.floats(), Float64Array.from(s.m))).toBeLessThanOrEqual(2e-6)
     expect(relativeError(await optimizer.averages!.get(`p${i}`)!.floats(), Float64Array.from(s.average))).toBeLessThanOrEqual(2e-6)
     expect(parameters[i].gradient).toBeUndefined() // dropped by the update
   }
-  optimizer.dispose()
-  for (const p of parameters) p.dispose()
+  dispose()
 })
 
 test('a parameter without a gradient: untouched without momentum, carried on with it', async () => {

@@ -9,11 +9,11 @@ import type { Objective } from '../../lib/objectives/objective.js'
 import { add, l2Normalize, linear, sum } from '../../lib/ops.js'
 import { cosineToMin, cosineWarmup } from '../../lib/optim/schedule.js'
 import { noGradient, Parameter, step, Tensor } from '../../lib/tensor.js'
-import type { TrainEvent } from '../../lib/train/events.js'
 import { type RunOptions, Trainer, type TrainerOptions } from '../../lib/train/train.js'
 import { relativeError } from '../fixture.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
+import { eventsOf, losses } from './events-of.js'
 
 const NAMES = ['red', 'green', 'blue']
 const classTexts = NAMES.map((name) => `a ${name} photo`)
@@ -34,18 +34,12 @@ async function train({ stopAfter, ...settings }: Settings = {}, run: RunOptions 
   const objective = settings.objective ?? new ClassCrossEntropy(clip.logitScale)
   const shared = { data, epochs: 2, batch: 8, lr: 1e-3, seed: 3, ema: false, augment: false, classTexts } as const
   const trainer = new Trainer(clip, { ...shared, ...settings, method: adapter, objective })
-  const abort = new AbortController()
-  const events: TrainEvent[] = []
-  for await (const event of trainer.run({ signal: abort.signal, ...run })) {
-    events.push(event)
-    if (event.type === 'step' && event.step === stopAfter) abort.abort()
-  }
+  const events = await eventsOf(trainer, stopAfter, run)
   const factors = await Promise.all(adapter.parameters.map((p) => p.floats()))
   trainer.dispose()
   adapter.dispose()
   return { events, factors }
 }
-const losses = (events: TrainEvent[]) => events.flatMap((e) => (e.type === 'step' ? [e.loss] : []))
 const same = (a: Float32Array[], b: Float32Array[]) => a.every((factor, i) => Buffer.from(factor.buffer).equals(Buffer.from(b[i].buffer)))
 
 test('a text a class: the objective is given every class and the class of each image', async () => {

@@ -5,11 +5,11 @@ import { openDataset } from '../../lib/data/open-dataset.js'
 import { RAdapter, type RAdapterOptions } from '../../lib/methods/r-adapter.js'
 import { Clip } from '../../lib/models/clip.js'
 import { MpmNceLoss } from '../../lib/objectives/mpm-nce.js'
-import type { TrainEvent } from '../../lib/train/events.js'
 import { type RunOptions, Trainer, type TrainerOptions } from '../../lib/train/train.js'
 import { relativeError } from '../fixture.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
+import { eventsOf, losses } from './events-of.js'
 
 const folder = temporaryFolder()
 let data: Dataset
@@ -37,12 +37,7 @@ async function train({ adapter: options = { drop: 0.3 }, stopAfter, ...settings 
     seed: 3,
     ...settings,
   })
-  const abort = new AbortController()
-  const events: TrainEvent[] = []
-  for await (const event of trainer.run({ signal: abort.signal, ...run })) {
-    events.push(event)
-    if (event.type === 'step' && event.step === stopAfter) abort.abort()
-  }
+  const events = await eventsOf(trainer, stopAfter, run)
   const factors = await Promise.all(adapter.parameters.map((p) => p.floats()))
   const averages = await Promise.all([...(trainer.averages ?? new Map()).values()].map((t) => t.floats()))
   trainer.dispose()
@@ -50,7 +45,6 @@ async function train({ adapter: options = { drop: 0.3 }, stopAfter, ...settings 
   return { events, factors, averages }
 }
 
-const losses = (events: TrainEvent[]) => events.flatMap((e) => (e.type === 'step' ? [e.loss] : []))
 const bits = (all: Float32Array[]) => Buffer.concat(all.map((a) => Buffer.from(a.buffer, a.byteOffset, a.byteLength)))
 
 test('a run learns, tells every step and ends', async () => {
