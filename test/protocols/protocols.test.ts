@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { splitClasses } from '../../lib/protocols/base-to-novel.js'
 import type { ProtocolEvent, ProtocolOptions } from '../../lib/protocols/protocol.js'
 import { runProtocol } from '../../lib/protocols/run-protocol.js'
 import { cambium } from '../cli/command.js'
@@ -87,6 +88,11 @@ test('what is finished is not run again, and a stopped run goes on to the same r
   expect(again).toEqual([false, false, false, false, false])
   writeFileSync(at('parts', 'cells.json'), '{"version": 1, "cells": [{"key": 3}]}')
   await expect(runProtocol({ ...options, out: at('parts') })).rejects.toMatchObject({ code: 'E_RUN' })
+})
+
+test('base-to-novel: of an odd number of classes the greater half is base', () => {
+  expect(splitClasses(5)).toEqual({ base: [0, 1, 2], novel: [3, 4] })
+  expect(splitClasses(4)).toEqual({ base: [0, 1], novel: [2, 3] })
 })
 
 test('base-to-novel: only base classes train; each half is classified among its own names; H', async () => {
