@@ -18,7 +18,7 @@ function update(
   states: (Reference & Moments)[],
   gradients: number[][],
   t: number,
-  o: Required<AdamWOptions>,
+  o: Required<Omit<AdamWOptions, 'anchor'>>,
   lr: number,
   mean: number,
 ): number {
