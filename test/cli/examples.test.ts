@@ -2,8 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { learnSettings, methodsOf } from '../../lib/cli/learn-settings.js'
+import { protocolSettings } from '../../lib/cli/protocol-settings.js'
 import { readSettings } from '../../lib/cli/settings.js'
 import { LEARNER_NAMES, settingsToTry } from '../../lib/continual/learners/registry.js'
+import { PROTOCOLS } from '../../lib/protocols/protocol.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
 
@@ -39,4 +41,15 @@ test.each(taskFiles)('examples/%s is what cambium learn reads', async (name) => 
   const settings = await readSettings(learnSettings, { config: join(root, 'examples', name), model: 'm', out: 'o' })
   const methods = methodsOf(settings, LEARNER_NAMES)
   for (const { method, settings: own } of methods) expect(settingsToTry(method, own).length).toBeGreaterThan(0)
+})
+
+test.each(PROTOCOLS)('examples/%s.yaml is what cambium eval reads', async (protocol) => {
+  const settings = await readSettings(protocolSettings, {
+    protocol,
+    config: join(root, 'examples', `${protocol}.yaml`),
+    model: 'm',
+    out: 'o',
+  })
+  expect(settings.datasets.length).toBeGreaterThan(0)
+  expect(settings.methods.map(({ name }) => name)).toEqual(['R-Adapter', 'full fine-tuning'])
 })
