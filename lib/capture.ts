@@ -11,6 +11,7 @@ import { scope, step, synchronize, Tensor } from './tensor.js'
 /** Graphs that are kept, for as many shapes of the inputs; the one unused for longest goes. */
 const MOST_GRAPHS = 8
 
+/** A step that a GPU replays as one graph; see {@link capture}. */
 export interface CapturedStep<S = void> {
   /**
    * One step.

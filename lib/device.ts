@@ -12,6 +12,7 @@ import { addonPath, native } from './native.js'
 /** 'auto': the GPU when there is one that will do, else the CPU. */
 export type Device = 'cpu' | 'cuda' | 'auto'
 
+/** How a GPU computes. */
 export interface DeviceOptions {
   /**
    * On a GPU: matrix products of f32 tensors round their operands to TF32 (10 bits of fraction, about 5e-4 relative) and run on

@@ -18,6 +18,7 @@ import { type LoadedAdapter, readAdapter } from './loaded-adapter.js'
 import { MixedBatch } from './mixed-batch.js'
 import { WeightedView } from './weighted-view.js'
 
+/** What an adapter is called, and which of a folder's it is. */
 export interface LoadAdapterOptions {
   /** what it is called from now on; default: the folder's name */
   as?: string
@@ -25,6 +26,7 @@ export interface LoadAdapterOptions {
   name?: string
 }
 
+/** An adapter of a set, as {@link AdapterSet.list} tells it. */
 export interface AdapterStatus {
   readonly name: string
   /** undefined for one that was combined from others */
@@ -43,6 +45,10 @@ export interface AdapterStatus {
   readonly warnings: readonly string[]
 }
 
+/**
+ * Several PEFT adapters over one CLIP by their names, as an injection: `classify`, `encodeImage` and `evaluate` see the active ones.
+ * Names and meanings are those of PEFT (set_adapter, add_weighted_adapter, hotswap_adapter). Disposed by whoever made it.
+ */
 export class AdapterSet implements Injection {
   private readonly adapters = new Map<string, LoadedAdapter>()
   private active: ReadonlyMap<string, number> = new Map()
@@ -99,6 +105,7 @@ export class AdapterSet implements Injection {
     this.enabled = false
   }
 
+  /** Lets what is active take part again. */
   enableAdapter(): void {
     this.enabled = true
   }
@@ -168,6 +175,7 @@ export class AdapterSet implements Injection {
     return [...this.adapters.keys()].map((name) => this.statusOf(name))
   }
 
+  /** Frees every adapter, and what mixed batches were made of. */
   dispose(): void {
     this.view?.dispose()
     this.view = undefined

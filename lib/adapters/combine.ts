@@ -3,6 +3,10 @@ import { CambiumError } from '../errors.js'
 import type { LoadedAdapter } from './loaded-adapter.js'
 import type { Site, SiteFactors } from './sites.js'
 
+/**
+ * `cat`: Σ w ΔW exactly, of the sum of the ranks; `linear`: factors of equal rank, each weighted by √(w s) and added (PEFT's
+ * approximation).
+ */
 export type Combination = 'cat' | 'linear'
 
 type Weighted = readonly (readonly [SiteFactors, number])[]

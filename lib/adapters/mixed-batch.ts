@@ -13,6 +13,10 @@ interface Part {
   readonly injection: (samples: readonly number[]) => Injection | undefined
 }
 
+/**
+ * A batch whose samples have adapters of their own, made by {@link AdapterSet.mix}. Good until one of its adapters is swapped or
+ * deleted.
+ */
 export class MixedBatch {
   private readonly parts: Part[]
 

@@ -12,7 +12,9 @@ import type { Clip } from '../models/clip.js'
 import { readAdapter } from './loaded-adapter.js'
 import { WeightedView } from './weighted-view.js'
 
+/** An adapter of either kind: a view of it at any α, the caller's to dispose, and the α to begin with. */
 export interface OpenedAdapter {
+  /** a view at an α: 0 the model, 1 what was trained */
   readonly adapter: { at(alpha: number): Promise<View>; dispose(): void }
   /** saved with an R-Adapter (0.5 when none was chosen); 1 for a LoRA */
   readonly alpha: number

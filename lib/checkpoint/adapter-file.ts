@@ -28,6 +28,7 @@ const schema = z.looseObject({
   alpha: z.number().nullable(),
 })
 
+/** What is kept of an R-Adapter beside its factors. */
 export interface AdapterInfo {
   /** chosen on validation; undefined when nothing was chosen */
   alpha?: number

@@ -18,6 +18,7 @@ import type { Tensor } from '../tensor.js'
 import { requireBase } from './adapter-file.js'
 import { fingerprint } from './fingerprint.js'
 
+/** What is written of a LoRA beside its factors. */
 export interface SaveLoraOptions {
   /** running averages of the factors, by parameter name, in their place */
   averages?: ReadonlyMap<string, Tensor>
@@ -99,6 +100,7 @@ function floats(shape: readonly number[], values: () => Promise<Float32Array>): 
   }
 }
 
+/** A LoRA that was read from PEFT's files, and what its configuration said. */
 export interface LoadedLora {
   readonly lora: Lora
   /** fields without a meaning here and the like, as sentences */

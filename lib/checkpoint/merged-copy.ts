@@ -3,6 +3,7 @@ import { CambiumError } from '../errors.js'
 import type { Clip } from '../models/clip.js'
 import type { Tensor } from '../tensor.js'
 
+/** How an adapter is folded into a copy of its model. */
 export interface MergeOptions {
   /** 0: the pretrained model, 1: what was trained. Default 0.5 for an R-Adapter, as in its paper, and 1 for a LoRA */
   alpha?: number

@@ -11,6 +11,7 @@ import { type RunSettings, runWith } from './run-learn.js'
 import type { StreamSpec } from './task-spec.js'
 import { checkStream, openTasks, openTest, openWatched, type StreamTask, type TaskStream, type WatchedSet } from './tasks.js'
 
+/** More tasks for a run of `learn`, as paths. */
 export interface ContinueLearnOptions extends RunSettings {
   /** folder of a run, or of several as `runLearn` writes them */
   out: string

@@ -8,6 +8,7 @@ import { weightOf } from '../statistics/calibration.js'
 import type { Selection } from './learner.js'
 import type { TaskDensity } from './task-density.js'
 
+/** Where the authors' code of DIKI differs from the paper, by name; the defaults are the paper's, each image by itself. */
 export interface SelectorOptions {
   /** 'batch': each block of `voteBatch` images in the set's order is given the task that most of them chose (the authors' code). Default 'sample'. */
   vote?: 'sample' | 'batch'
@@ -17,6 +18,7 @@ export interface SelectorOptions {
   voteBatch?: number
 }
 
+/** Task and weights of each image. */
 export interface TaskSelection extends Selection {
   /** f32 [N]: weight in the text tower */
   readonly textWeight: Float32Array

@@ -11,6 +11,7 @@ export interface SetAccuracy {
   readonly selection?: { readonly tasks: readonly number[]; readonly weights: readonly number[] }
 }
 
+/** Accuracies by the name of the set, after a task. */
 export interface LearnStage {
   /** the task that was learned last; -1: none yet, the pretrained model */
   readonly after: number
@@ -20,26 +21,34 @@ export interface LearnStage {
   readonly sets: Readonly<Record<string, SetAccuracy>>
 }
 
+/** What learning a task took. */
 export interface LearnedTask {
   readonly name: string
   readonly classes: number
+  /** images */
   readonly train: number
+  /** images */
   readonly validation: number
   readonly steps: number
+  /** of training */
   readonly seconds: number
   /** parameters that trained */
   readonly trained: number
 }
 
+/** `learn.json`: everything that was measured over a stream. */
 export interface LearnReport {
   readonly version: 1
+  /** version that wrote it */
   readonly cambium: string
+  /** folder of the pretrained model */
   readonly model: string
   readonly method: string
   /** how the method is called in tables */
   readonly label: string
   readonly seed: number
   readonly protocol: 'domain-class-incremental' | 'class-incremental' | 'domain-incremental'
+  /** of the method */
   readonly settings: Readonly<Record<string, unknown>>
   readonly tasks: readonly LearnedTask[]
   /** sets that are looked at: the test set of each task in order (`task` is its index), then watched sets (`task` null) */
@@ -51,6 +60,8 @@ export interface LearnReport {
    * what settings are chosen by. Absent without validation sets and in a run that is not done.
    */
   readonly validation?: number
+  /** that trained, of all tasks together */
   readonly parameters: number
+  /** the core's largest use of memory, bytes */
   readonly peakBytes: number
 }

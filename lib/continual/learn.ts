@@ -25,6 +25,7 @@ import { promptsOf } from './learner-options.js'
 import { decodedBytes, planTask, secondsOf } from './plan-task.js'
 import { checkStream, type StreamTask, type TaskStream } from './tasks.js'
 
+/** A stream of tasks, the method that learns it, and where its run is kept. */
 export interface LearnOptions {
   stream: TaskStream
   /** disposed by the caller */
@@ -42,14 +43,19 @@ export interface LearnOptions {
   evaluationBatch?: number
   /** bytes; a task that is estimated to need more is refused. Default: what is free */
   memoryBudget?: number
+  /** leave out images that cannot be decoded; default as each set says */
   skipBroken?: boolean
+  /** turn images as their EXIF orientation says; default false */
   exif?: boolean
+  /** told of each image left out */
   onSkip?: (error: CambiumError) => void
+  /** told while sets are looked at */
   onProgress?: StageOptions['onProgress']
   /** stops after the step or the set at hand; the run can be resumed */
   signal?: AbortSignal
 }
 
+/** What {@link learn} tells on its way: plain objects. */
 export type LearnEvent =
   /** tasks of the stream; `from`: learned before */
   | { readonly type: 'start'; readonly tasks: number; readonly from: number; readonly warning?: string }

@@ -32,7 +32,9 @@ export interface ClassPrompts {
 
 /** What the trainer does for one task. */
 export interface TaskTraining {
+  /** what trains */
   readonly method: Method
+  /** the loss of a batch */
   readonly objective: Objective
   /** what differs from the trainer's defaults: optimizer, rate, epochs, batch, terms, texts of the classes …; `data` in the task's place */
   readonly options: Partial<TrainerOptions>
@@ -59,6 +61,7 @@ export interface ScoreOptions extends EncodeOptions {
 export interface Scored {
   /** [N], index in the set of each scored image */
   readonly samples: Int32Array
+  /** images that could not be decoded */
   readonly skipped: number
   /** of methods that select, aligned with `samples` */
   readonly selection?: Selection
@@ -74,6 +77,7 @@ export interface LearnerState {
 export type StateReader = (name: string) => Promise<{ shape: readonly number[]; data: Float32Array }>
 export type DoublesReader = (name: string) => Promise<Float64Array>
 
+/** A continual method: its decisions before, after and between tasks. What it trains, {@link learn} trains. */
 export interface Learner {
   /** the name in run files */
   readonly name: string
@@ -109,5 +113,6 @@ export interface Learner {
   readonly plain?: boolean
   /** trained parameters so far, all tasks together */
   readonly parameterCount: number
+  /** Frees what it allocated; the model is not its own. */
   dispose(): void
 }

@@ -23,6 +23,7 @@ export interface AccuracyMatrix {
   readonly images: readonly number[]
 }
 
+/** Measures of the continual literature, each by the paper that it is from: accuracies, and differences of them, as fractions. */
 export interface LearnMetrics {
   /**
    * Zheng et al. 2023 (ZSCL), MTIL: Transfer = mean over tasks i ≥ 1 of the mean over j < i of A[j][i]: what is left of zero-shot

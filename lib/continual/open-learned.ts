@@ -20,6 +20,7 @@ import type { ClassPrompts, Learner, ScoreOptions } from './learner.js'
 import { createLearner } from './learners/registry.js'
 import type { TaskClasses } from './tasks.js'
 
+/** The class that an image was given. */
 export interface Prediction {
   readonly label: string
   /** the score that decided: the cosine of image and class */
@@ -29,6 +30,7 @@ export interface Prediction {
   readonly weight?: number
 }
 
+/** A run of `learn` in use: model, method and classes. Disposed by whoever opened it. */
 export interface Learned {
   /** of the run */
   readonly folder: string
@@ -45,6 +47,7 @@ export interface Learned {
    * @throws E_IMAGE for an image that cannot be decoded, E_DATA without classes
    */
   predict(images: readonly ImageSource[], classes?: readonly ClassPrompts[], options?: ScoreOptions): Promise<Prediction[]>
+  /** Frees model and method. */
   dispose(): void
 }
 

@@ -18,6 +18,7 @@ import { createLearner, hasSettings, type MethodSettings, settingsToTry } from '
 import type { StreamSpec } from './task-spec.js'
 import { openTasks, type TaskStream } from './tasks.js'
 
+/** A method of a comparison, with its settings. */
 export interface LearnMethod {
   /** how it is called in tables; also its folder */
   readonly label: string
@@ -36,6 +37,7 @@ export interface RunSettings
   onEvent?: (event: RunLearnEvent) => void
 }
 
+/** Methods and seeds over one stream, as paths. */
 export interface RunLearnOptions extends RunSettings {
   /** folder of the pretrained CLIP */
   model: string

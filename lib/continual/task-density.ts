@@ -6,17 +6,22 @@ import { type Calibration, fitCalibration, foldsOf, heldOutDensities, PAPER_CALI
 import { Gaussian, type GaussianOptions, type Shrinkage } from '../statistics/gaussian.js'
 import { Moments } from '../statistics/moments.js'
 
+/** The Gaussian of a task's frozen features, and the weight that a density stands for (DIKI, ECCV 2024, §3.3). */
 export interface TaskDensity {
   readonly gaussian: Gaussian
   readonly calibration: Calibration
 }
 
+/** How a task's Gaussian is estimated, and how its density becomes a weight. */
 export interface DensityOptions {
   readonly shrinkage: Shrinkage
+  /** added to the diagonal of the covariance */
   readonly ridge?: number
   /** 'auto': the paper's where its numbers hold (512 dimensions or more, nothing shrunk), else fitted; see statistics/calibration.ts */
   readonly calibration: 'auto' | 'paper' | 'fitted'
+  /** weight of the median held-out image */
   readonly typical: number
+  /** share of held-out images that are given less than a half */
   readonly quantile: number
 }
 

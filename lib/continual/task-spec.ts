@@ -51,6 +51,8 @@ export const streamShape = {
   templates: templates.optional(),
 } as const
 
+/** A task as a tasks file names it: where its images are, how they are split, which classes take part. */
 export type TaskSpec = z.infer<typeof taskSpec>
 export type WatchSpec = z.infer<typeof watchSpec>
+/** A stream of tasks as a tasks file (YAML) has it. See docs/continual.md. */
 export type StreamSpec = z.infer<z.ZodObject<typeof streamShape>>

@@ -18,6 +18,7 @@ export interface TaskClasses {
   readonly templates: readonly string[]
 }
 
+/** A task of a stream, opened. */
 export interface StreamTask {
   readonly name: string
   readonly classes: TaskClasses
@@ -37,9 +38,11 @@ export interface WatchedSet {
   readonly spec?: WatchSpec
 }
 
+/** Tasks in the order in which they come, and the sets that are watched on the way. */
 export interface TaskStream {
   readonly protocol: LearnProtocol
   readonly tasks: readonly StreamTask[]
+  /** looked at after every task; nothing trains on them */
   readonly watch: readonly WatchedSet[]
 }
 

@@ -13,6 +13,7 @@ import { type EncodeOptions, type ScoreVisitor, similarities } from '../train/fe
 import { promptHead } from './cosine-scores.js'
 import type { ClassPrompts } from './learner.js'
 
+/** How fine the grid of weights is, and how much of it is kept. */
 export interface TextBankOptions {
   /** Default 16. */
   cells?: number
@@ -28,6 +29,10 @@ export interface TextChoice {
   readonly textWeight: Float32Array
 }
 
+/**
+ * Class heads of the text tower under each task's parameters at any weight in [0, 1]: made at `cells` + 1 weights, a cubic in between,
+ * with a bound that is measured ({@link TextBank.logitErrorBound}).
+ */
 export class TextBank {
   readonly cells: number
   private readonly budget: number

@@ -3,15 +3,19 @@ import { CambiumError } from '../errors.js'
 import type { ImageSource } from './decode.js'
 import { checkTemplates } from './prompts.js'
 
+/** One image of a set. */
 export interface Sample {
   /** Stable name, as a path inside the set; splits and shots are drawn from it. */
   readonly id: string
+  /** a path, or the bytes of a file with a name */
   readonly image: ImageSource
   /** Index into the set's class names. */
   readonly label?: number
+  /** texts that say what is on it */
   readonly captions?: readonly string[]
 }
 
+/** Classes of a set and how they are said. */
 export interface DatasetOptions {
   /** Name of each class, as it is to be said in a prompt. */
   classNames?: readonly string[]
@@ -21,6 +25,7 @@ export interface DatasetOptions {
   skipBroken?: boolean
 }
 
+/** Images with what is known of each: a class, captions. No image is read before it is asked for. */
 export class Dataset {
   readonly classNames: readonly string[]
   readonly templates: readonly string[]
@@ -42,6 +47,7 @@ export class Dataset {
     }
   }
 
+  /** Number of images. */
   get length(): number {
     return this.samples.length
   }

@@ -18,6 +18,7 @@ const EXTENSIONS = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.
 /** Whether a file is taken for an image by its name. */
 export const isImageName = (name: string): boolean => EXTENSIONS.has(extname(name).toLowerCase())
 
+/** Images in a folder for each class. */
 export class ImageFolder extends Dataset {
   private constructor(
     samples: readonly Sample[],

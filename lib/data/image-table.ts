@@ -19,6 +19,7 @@ interface Entry {
   line: number
 }
 
+/** Images, captions and labels from a table: CSV, TSV or JSON Lines. */
 export class ImageTable extends Dataset {
   /**
    * Reads the table; images are read later. A caption may be a list of strings in JSON Lines. A label is the name of a class,

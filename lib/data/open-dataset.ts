@@ -21,6 +21,7 @@ export interface ClassFile {
   readonly templates?: readonly string[]
 }
 
+/** Names and prompts of classes where they are not those of the set, and what broken images are. */
 export interface OpenDatasetOptions {
   /** Wins over the set's own `classes.json`; an object folder -> name may name folders that this set does not have. */
   classNames?: ClassNames
@@ -28,6 +29,7 @@ export interface OpenDatasetOptions {
   templates?: readonly string[]
   /** Used where the set says nothing of its own: the training set's, for test sets of the same classes. */
   fallback?: ClassFile
+  /** Loaders count and skip images that cannot be decoded. */
   skipBroken?: boolean
 }
 

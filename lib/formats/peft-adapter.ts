@@ -50,11 +50,14 @@ export interface PeftTarget {
   readonly rank: number
   /** alpha / r, or alpha / √r with rsLoRA, by the patterns */
   readonly scaling: number
+  /** [out], of DoRA; an embedding's [D] */
   readonly magnitude?: StoredTensor
+  /** [out], PEFT's lora_bias */
   readonly bias?: StoredTensor
   readonly fanInFanOut: boolean
 }
 
+/** An adapter in PEFT's format, opened: which modules it changes and which tensors it replaces, on disk until they are read. */
 export interface PeftAdapter {
   readonly folder: string
   readonly config: PeftConfig

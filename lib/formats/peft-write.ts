@@ -27,9 +27,12 @@ export interface PeftModuleToWrite {
   readonly magnitude?: PeftTensorToWrite
 }
 
+/** An adapter to be written as PEFT does. */
 export interface PeftAdapterToWrite {
   readonly modules: readonly PeftModuleToWrite[]
+  /** scaling alpha / √rank in place of alpha / rank */
   readonly useRslora?: boolean
+  /** written as lora_dropout; default 0 */
   readonly dropout?: number
   /** modules of the model that are not changed: target_modules is then as short as it can be without naming one of them */
   readonly others?: readonly string[]

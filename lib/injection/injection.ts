@@ -2,6 +2,7 @@
 import type { ExtraKeyValues, LowRank, Rows } from '../ops.js'
 import type { Parameter, Tensor } from '../tensor.js'
 
+/** The two towers of a CLIP. */
 export type Tower = 'vision' | 'text'
 
 /** Rows of a batch with what some points ask for beside the offsets. */
@@ -33,16 +34,21 @@ export type LinearName = 'q' | 'k' | 'v' | 'out' | 'fc1' | 'fc2'
 
 /** What is added in one block. An absent entry costs nothing. */
 export interface LayerInjection {
+  /** deltas of linears (LoRA, DoRA) */
   readonly linears?: { readonly [name in LinearName]?: LinearDelta }
   /** slots beside the tokens' keys and values, for every query (DIKI, prefix tuning) */
   readonly keyValues?: ExtraKeyValues
+  /** before the residual add of the block's attention (R-Adapter) */
   readonly afterAttention?: SerialMap
+  /** before the residual add of its feed-forward (R-Adapter) */
   readonly afterFeedForward?: SerialMap
 }
 
+/** What is added to a model for a call: by tower and layer, at the points of {@link LayerInjection}; the model itself stays as it is. */
 export interface Injection {
   /** tensors that stand in for the model's own, by their names on the device (q, k and v of a block are `qkv_proj`) */
   readonly weights?: ReadonlyMap<string, Tensor>
+  /** what is added in a block; undefined: nothing. Asked once for each block of a forward pass */
   layer(tower: Tower, index: number): LayerInjection | undefined
 }
 

@@ -23,8 +23,11 @@ export interface CombinedModule {
   readonly error?: number
 }
 
+/** What was combined: the adapters' folders, and each module of the result. */
 export interface CombineReport {
+  /** folder that was written */
   readonly out: string
+  /** folders */
   readonly adapters: readonly string[]
   readonly modules: readonly CombinedModule[]
   readonly seconds: number

@@ -13,6 +13,7 @@ import { native } from '../native.js'
 import { matrixOf } from './edits.js'
 import { lowRankOf } from './low-rank.js'
 
+/** Two checkpoints, and the adapter that is made of their difference. */
 export interface ExtractOptions {
   /** the checkpoint before */
   base: string
@@ -43,7 +44,9 @@ export interface ExtractedModule {
   readonly change: number
 }
 
+/** What the adapter keeps of each matrix, and what it leaves. */
 export interface ExtractReport {
+  /** folder that was written */
   readonly out: string
   readonly rank: number
   readonly modules: readonly ExtractedModule[]

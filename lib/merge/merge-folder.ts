@@ -8,6 +8,7 @@ import { type AdapterToMerge, type MergedAdapter, openAdapters } from './open-ad
 import { keepOriginal, writeProvenance } from './provenance.js'
 import { isFolder, requireOther, type WriteOptions, type WriteReport, writeMerged } from './write-merged.js'
 
+/** A checkpoint, the adapters that are merged into it, and where the result goes. */
 export interface MergeFolderOptions extends WriteOptions {
   /** folder or file of a safetensors checkpoint, sharded or not */
   model: string
@@ -19,9 +20,12 @@ export interface MergeFolderOptions extends WriteOptions {
   keepOriginal?: boolean
 }
 
+/** What was merged and written. */
 export interface MergeReport extends WriteReport {
+  /** folder or file that was merged into */
   readonly model: string
   readonly adapters: readonly MergedAdapter[]
+  /** what a person should know, in sentences */
   readonly warnings: readonly string[]
 }
 

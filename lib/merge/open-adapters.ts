@@ -10,6 +10,7 @@ import { Edits } from './edits.js'
 import { addLora } from './lora-edits.js'
 import { addRAdapter } from './r-adapter-edits.js'
 
+/** An adapter's folder and its weight in the result. */
 export interface AdapterToMerge {
   /** folder of a PEFT LoRA or of an R-Adapter */
   readonly path: string

@@ -6,6 +6,7 @@ import { combineCheckpoints } from './combine-checkpoints.js'
 import { type AdapterRecipe, type CheckpointRecipe, parseRecipe } from './recipe-schema.js'
 import type { WriteOptions, WriteReport } from './write-merged.js'
 
+/** What a recipe made: an adapter, or a checkpoint. */
 export type RecipeReport = ({ readonly kind: 'adapter' } & CombineReport) | ({ readonly kind: 'checkpoint' } & WriteReport)
 
 /** @throws E_USAGE for a file that is no recipe */

@@ -19,6 +19,7 @@ import { type AdapterToMerge, openAdapters } from './open-adapters.js'
 import { ORIGINAL, type Provenance, readProvenance } from './provenance.js'
 import { isFolder, requireOther, type WriteOptions, type WriteReport, writeMerged } from './write-merged.js'
 
+/** A merged folder, what is taken out of it again, and where the result goes. */
 export interface UnmergeOptions extends Omit<WriteOptions, 'dtype'> {
   /** the merged folder */
   model: string
@@ -28,6 +29,7 @@ export interface UnmergeOptions extends Omit<WriteOptions, 'dtype'> {
   original?: string
 }
 
+/** What was taken out, how exactly, and what was written. */
 export interface UnmergeReport extends WriteReport {
   readonly model: string
   /** how it was done */

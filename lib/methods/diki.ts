@@ -12,6 +12,7 @@ import { scale } from '../ops.js'
 import { noGradient, type Parameter, scope, Tensor } from '../tensor.js'
 import { KeyValueBank, KeyValueStack, type KeyValueStart, type KeyValues } from './key-value-bank.js'
 
+/** Where the banks of DIKI are, and how long. */
 export interface DikiOptions {
   /** blocks of each tower that have a bank, the first ones; at most all of a tower (paper: 8) */
   depth?: number
@@ -25,6 +26,10 @@ export interface DikiOptions {
 
 const RANDOM_SITE = 0xd1c10001
 
+/**
+ * DIKI (Tang et al., ECCV 2024, §3.2): l keys and values beside the frozen attention of the first blocks, in a softmax of their own,
+ * W_O (attention + w · softmax(Q K_rᵀ / √d) V_r) + b_O. V_r = 0 at the start: still the same model. The bank of one task.
+ */
 export class Diki implements Method {
   readonly name = 'diki'
   readonly options: Readonly<Required<DikiOptions>>

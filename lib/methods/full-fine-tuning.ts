@@ -6,11 +6,16 @@ import { native } from '../native.js'
 import { interpolate } from '../ops.js'
 import { Parameter, scope, Tensor } from '../tensor.js'
 
+/** What trains beside the weights of the towers. */
 export interface FullFineTuningOptions {
   /** train logit_scale too, as FLYP does (default false: τ is the objective's) */
   logitScale?: boolean
 }
 
+/**
+ * Every weight trains, in f32; `at` is WiSE-FT (Wortsman et al. 2022): θ_α = (1 − α) θ_0 + α θ_1, in the model itself until the view is
+ * disposed.
+ */
 export class FullFineTuning implements Method {
   readonly name = 'full'
   readonly settings = {}

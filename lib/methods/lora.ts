@@ -14,6 +14,7 @@ import { LORA_INITS, type LoraInit } from './lora-init.js'
 import { currentFactors, disposeModule, type LoraFactors, type LoraModule, magnitudeAt, makeModule } from './lora-module.js'
 import { type LoraTargetOptions, loraTargets } from './lora-targets.js'
 
+/** Rank, scaling and targets as in PEFT's LoraConfig, and what of its variants is used. */
 export interface LoraOptions extends LoraTargetOptions {
   /** train the magnitude of every row too (DoRA) */
   dora?: boolean
@@ -29,6 +30,10 @@ export interface LoraOptions extends LoraTargetOptions {
 
 type Scaled = LoraFactors & { readonly scale: Tensor }
 
+/**
+ * LoRA (Hu et al., ICLR 2022) as HF PEFT defines it, on linears of the blocks: y = x Wᵀ + b + s · drop(x) Aᵀ Bᵀ, A [R, in], B [out, R],
+ * s = α / R or α / √R (rsLoRA); with `dora` rows of W + s B A have lengths of their own that train (Liu et al. 2024).
+ */
 export class Lora implements Method {
   readonly name = 'lora'
   readonly parameters: Parameter[] = []

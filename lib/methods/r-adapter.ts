@@ -11,6 +11,7 @@ import { native } from '../native.js'
 import { gatherRows, linear, scale, scaleRows } from '../ops.js'
 import { Parameter, type Tensor } from '../tensor.js'
 
+/** The defaults are the paper's; what its code does otherwise is an option. */
 export interface RAdapterOptions {
   /** r of W = B A; full rank when absent (the paper's choice for full data; 4 for few shots) */
   rank?: number
@@ -50,6 +51,10 @@ interface Adapter {
 
 const RANDOM_SITE = { gates: 0x0aada001, start: 0x0aada002 } as const
 
+/**
+ * R-Adapter (Kim et al., ECCV 2024): h(z) = z + s · z W after attention and after the feed-forward of every block, before the residual
+ * add; W [D, D], or B A of a rank. W = 0 at the start: still the same model. Folds into the weights at any α ({@link merge}).
+ */
 export class RAdapter implements Method {
   readonly name = 'r-adapter'
   readonly parameters: Parameter[] = []
@@ -129,6 +134,7 @@ export class RAdapter implements Method {
     yield* this.adapters.values()
   }
 
+  /** Frees its parameters and gates. */
   dispose(): void {
     for (const { gate, mask } of this.adapters.values()) {
       gate.dispose()

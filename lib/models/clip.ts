@@ -20,6 +20,7 @@ import { type SaveOptions, saveClip } from './save-clip.js'
 import { type TextBatch, type TextOptions, textBatch } from './text-batch.js'
 import { Weights } from './weights.js'
 
+/** How a checkpoint is loaded and computes. */
 export interface ClipOptions {
   /** where it computes: a process has one device, chosen before there are tensors; default: what is in force, the CPU from the start */
   device?: Device
@@ -56,6 +57,10 @@ export function defaultDtype(): FloatDType {
   return device === 'cuda' || ['avx512_bf16', 'amx'].includes(level) ? 'bf16' : 'f32'
 }
 
+/**
+ * CLIP (Radford et al. 2021): images and texts to features [·, P] in one space. A forward pass is a function of the weights and of what
+ * is injected. It holds memory of the device until it is disposed.
+ */
 export class Clip {
   private readonly blocks: Record<Tower, BlockWeights[]>
   /** tensors that stand in for the model's during a call */

@@ -20,10 +20,13 @@ import { scope, Tensor } from '../tensor.js'
 import { POSITIONS } from './image-size.js'
 import type { Weights } from './weights.js'
 
+/** How a model is written. */
 export interface SaveOptions {
   /** of the tensors written: as in the file they came from (default), or one for all */
   dtype?: WrittenDtype
+  /** more than this is written as several files with an index; default 5 GB */
   maxShardBytes?: number
+  /** a folder that is not finished stays as it was */
   signal?: AbortSignal
 }
 

@@ -3,6 +3,7 @@
 import { CambiumError } from '../errors.js'
 import { eotPosition } from '../formats/tokenizer.js'
 
+/** What is left out of a batch of texts, exactly. */
 export interface TextOptions {
   /** encode equal texts once (default true) */
   dedupe?: boolean

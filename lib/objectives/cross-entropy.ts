@@ -3,6 +3,7 @@ import { crossEntropy, l2Normalize, linear } from '../ops.js'
 import type { Parameter, Tensor } from '../tensor.js'
 import type { Objective } from './objective.js'
 
+/** Of {@link ClassCrossEntropy}. */
 export interface ClassCrossEntropyOptions {
   /** share of the target that all classes have alike; default 0 */
   smoothing?: number

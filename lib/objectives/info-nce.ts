@@ -4,11 +4,16 @@ import { contrastive, l2Normalize } from '../ops.js'
 import { type Parameter, Tensor } from '../tensor.js'
 import type { Objective } from './objective.js'
 
+/** Of {@link InfoNceLoss}. */
 export interface InfoNceOptions {
   /** pairs with equal labels are positives of each other (multi-positive); default false */
   multiPositive?: boolean
 }
 
+/**
+ * InfoNCE as CLIP pretrains with it (Radford et al. 2021) and FLYP fine-tunes with it (Goyal et al. 2023): image and text [B, P], each
+ * pair its own positive, half of the sum of both ways; the scale exp(logit_scale) trains.
+ */
 export class InfoNceLoss implements Objective {
   readonly parameters: readonly Parameter[]
   readonly settings: Readonly<Record<string, unknown>>

@@ -4,6 +4,7 @@ import { contrastive, l2Normalize } from '../ops.js'
 import { Parameter, type Tensor } from '../tensor.js'
 import type { Objective } from './objective.js'
 
+/** Of {@link MpmNceLoss}. */
 export interface MpmNceOptions {
   /** δ, added to the cosine of negatives (paper: 0.05) */
   margin?: number
@@ -13,6 +14,10 @@ export interface MpmNceOptions {
   temperature?: number
 }
 
+/**
+ * MPM-NCE, multi-positive margin NCE (R-Adapter, ECCV 2024, §3.3, eq. 8): image and text [B, P], pairs of equal labels [B] are positives
+ * of each other, negatives' cosines are raised by δ; half of the sum of both ways, τ fixed.
+ */
 export class MpmNceLoss implements Objective {
   readonly parameters = []
   readonly settings: Readonly<Record<string, unknown>>

@@ -4,12 +4,14 @@ import { type AdamWEntry, native } from '../native.js'
 import { type Parameter, Tensor } from '../tensor.js'
 import { Optimizer, type SharedOptions } from './optimizer.js'
 
+/** β₁ 0.9, β₂ 0.999 and ε 1e-8 by default. */
 export interface AdamWOptions extends SharedOptions {
   beta1?: number
   beta2?: number
   eps?: number
 }
 
+/** AdamW (Loshchilov & Hutter 2019): decoupled decay, clipping by the global norm, and a running average if one is wanted. */
 export class AdamW extends Optimizer {
   private readonly perParameter: readonly AdamWEntry[]
   private readonly settings: { beta1: number; beta2: number; eps: number; maxNorm: number }

@@ -1,8 +1,11 @@
 // Learning rates by the number of the step, and the momentum of a running average by the length of a run.
 import { CambiumError } from '../errors.js'
 
+/** A rate over the steps of a run. */
 export interface ScheduleOptions {
+  /** highest rate */
   lr: number
+  /** of the whole run */
   steps: number
   /** steps of linear warm-up */
   warmup?: number

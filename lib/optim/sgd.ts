@@ -5,6 +5,7 @@ import { native, type SgdEntry } from '../native.js'
 import { type Parameter, Tensor } from '../tensor.js'
 import { Optimizer, type SharedOptions } from './optimizer.js'
 
+/** Of {@link Sgd}. */
 export interface SgdOptions extends SharedOptions {
   /** m = momentum·m + g is what moves a parameter. Default 0: g itself, and no state is kept */
   momentum?: number

@@ -9,6 +9,7 @@ import type { CellResult } from './cells-file.js'
 export const PROTOCOLS = ['few-shot', 'base-to-novel', 'cross-dataset', 'retrieval'] as const
 export type ProtocolName = (typeof PROTOCOLS)[number]
 
+/** A dataset of a comparison, as paths. */
 export interface ProtocolDataset {
   readonly name: string
   /** Image folder, CSV or JSONL. */
@@ -20,19 +21,24 @@ export interface ProtocolDataset {
 
 /** One method of the comparison. */
 export interface ProtocolMethod extends MethodOptions {
+  /** As the tables call it. */
   readonly name: string
   /** Several: the one with the best validation score of the first seed is taken. Default: the method's. */
   readonly rates?: readonly number[]
+  /** Default: the method's, of its paper. */
   readonly weightDecay?: number
+  /** Running average of what trains: false, true (momentum by the length of the run) or a momentum. Default of its paper. */
   readonly ema?: boolean | number
   /**
    * What is evaluated: an α, or the one that is best on validation. Default: `validation` for what the paper scales
    * (R-Adapter), 1 and `validation` (WiSE-FT) for full fine-tuning, 1 for the rest.
    */
   readonly alphas?: readonly (number | 'validation')[]
+  /** Over those of the protocol. */
   readonly epochs?: number
 }
 
+/** A comparison of methods by the protocol of a paper, as paths. */
 export interface ProtocolOptions {
   readonly protocol: ProtocolName
   /** Folder of the pretrained CLIP. */
@@ -52,19 +58,28 @@ export interface ProtocolOptions {
   readonly epochs?: number
   /** Default 32; at most the images of a task. */
   readonly batch?: number
+  /** Steps; default a tenth of the run, at most 500. */
   readonly warmup?: number
   /** The α that are tried on validation. Default 0, 0.1, …, 1. */
   readonly tried?: readonly number[]
+  /** Prompts with one {} for the class; default those of each set, else `a photo of a {}.` */
   readonly templates?: readonly string[]
+  /** Operands of products; default bf16 where the device multiplies it natively, else f32. */
   readonly dtype?: 'f32' | 'bf16'
+  /** Another image side than the checkpoint's. */
   readonly imageSize?: number
+  /** Bytes; a cell that is estimated to need more is refused. Default: what is free. */
   readonly memoryBudget?: number
+  /** Leave out images that cannot be decoded. */
   readonly skipBroken?: boolean
+  /** Turn images as their EXIF orientation says. */
   readonly exif?: boolean
+  /** Stops; finished cells are kept. */
   readonly signal?: AbortSignal
   readonly onEvent?: (event: ProtocolEvent) => void
 }
 
+/** What a protocol tells on its way: plain objects. */
 export type ProtocolEvent =
   | { readonly type: 'cell'; readonly cell: number; readonly cells: number; readonly task: string; readonly method: string }
   | { readonly type: 'step'; readonly label: string; readonly step: number; readonly steps: number }

@@ -25,11 +25,14 @@ export const PROTOCOL = { 'few-shot': fewShot, 'base-to-novel': baseToNovel, 'cr
 /** Decoded images of the test sets that are kept from cell to cell. */
 const DECODED_BYTES = 1e9
 
+/** `results.json`: every cell, and the tables as the papers print them. `level` is the CPU level that computed. */
 export interface ProtocolReport {
   readonly protocol: string
   readonly about: string
+  /** Folder of the pretrained CLIP. */
   readonly model: string
   readonly seeds: readonly number[]
+  /** CPU level that computed, and with how many threads. */
   readonly level: string
   readonly threads: number
   readonly cells: readonly CellResult[]

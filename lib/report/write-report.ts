@@ -6,6 +6,7 @@ import { baselinesOf, type Run, readRun } from './run-folder.js'
 
 export const REPORT_FILE = 'report.html'
 
+/** What the report of a run shows beside the run. */
 export interface ReportOptions {
   /** Folders of other runs on the same sets, such as full fine-tuning: points beside this run's curve. */
   compare?: readonly string[]
@@ -15,7 +16,9 @@ export interface ReportOptions {
   out?: string
 }
 
+/** The file that was written, and what is missing from it. */
 export interface WrittenReport {
+  /** Path. */
   readonly file: string
   readonly bytes: number
   /** Parts of the run that are missing or broken; the report names them too. */

@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto'
 import { Gaussian, type GaussianOptions } from './gaussian.js'
 import { Moments } from './moments.js'
 
+/** From a log density s (nats) in D dimensions to a weight: σ(slope · (s/D − offset)). */
 export interface Calibration {
   readonly slope: number
   readonly offset: number

@@ -19,6 +19,7 @@ export type Shrinkage = 'auto' | 'none' | 'ledoit-wolf' | number
 
 export const FEW_SAMPLES_SHRINKAGE = 0.1
 
+/** How the covariance is estimated. */
 export interface GaussianOptions {
   /** Default 'auto'. */
   shrinkage?: Shrinkage
@@ -33,9 +34,11 @@ export interface GaussianEstimate {
   readonly method: 'none' | 'fixed' | 'ledoit-wolf'
   /** λ */
   readonly intensity: number
+  /** added to the diagonal */
   readonly ridge: number
 }
 
+/** A Gaussian over features [D], fitted to {@link Moments}: mean, covariance and its factorisation. */
 export class Gaussian {
   private constructor(
     readonly estimate: GaussianEstimate,
@@ -47,10 +50,12 @@ export class Gaussian {
     private readonly logDeterminant: number,
   ) {}
 
+  /** D */
   get dimension(): number {
     return this.mean.length
   }
 
+  /** of host memory */
   get bytes(): number {
     return this.mean.byteLength + this.covariance.byteLength + this.factor.byteLength
   }

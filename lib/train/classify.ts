@@ -7,15 +7,19 @@ import type { Clip } from '../models/clip.js'
 import { encodeStream, type StreamItem, type StreamOptions } from './feature-stream.js'
 import { classHead, DEFAULT_TEMPLATES, encodeImages, similarities } from './features.js'
 
+/** Prompts, what is injected, and how images are read. */
 export interface ClassifyOptions {
   /** prompts with one {} for the label; default `a photo of a {}.` */
   templates?: readonly string[]
   injection?: Injection
+  /** encoded at once; default 64. Changes no result */
   batch?: number
+  /** turn images as their EXIF orientation says */
   exif?: boolean
   signal?: AbortSignal
 }
 
+/** The most likely label of an image, and the probability of every one. */
 export interface Classification {
   readonly label: string
   /** of each label, in their order; they add up to one */
@@ -46,18 +50,23 @@ export async function classify(
   return out
 }
 
+/** A label and its probability, in [0, 1]. */
 export interface Guess {
   readonly label: string
+  /** in [0, 1] */
   readonly probability: number
 }
 
+/** The answer for an item of a stream. */
 export interface Classified<T> {
   readonly item: T
   /** the most likely labels, best first; absent with an error */
   readonly top?: readonly Guess[]
+  /** why it has no answer: E_IMAGE, or the item's own */
   readonly error?: CambiumError
 }
 
+/** Prompts, and how many labels are told of each image. */
 export interface ClassifyStreamOptions extends StreamOptions {
   templates?: readonly string[]
   /** labels told of each image; default 5 */

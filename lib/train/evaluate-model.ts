@@ -35,10 +35,13 @@ export interface EvaluateModelOptions {
   onProgress?: (progress: EvaluationProgress & { alpha?: number }) => void
 }
 
+/** Results of every set, at each α that was asked for; `level` is the CPU level that computed. */
 export interface ModelEvaluation {
+  /** Folder of a CLIP, and of its adapter. */
   readonly model: string
   readonly adapter?: string
   readonly dtype: FloatDType
+  /** CPU level that computed, and with how many threads. */
   readonly level: string
   readonly threads: number
   /** α chosen on the validation set. */

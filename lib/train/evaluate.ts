@@ -10,6 +10,7 @@ import { classHead, DEFAULT_TEMPLATES, type EncodeOptions, type EncodeProgress, 
 import { argmax, ClassificationCounter, type ClassificationResult } from './metrics.js'
 import { type RetrievalResult, retrieve } from './retrieval.js'
 
+/** A set under the name that its result has. */
 export interface EvaluationSet {
   readonly name: string
   readonly data: Dataset
@@ -17,6 +18,7 @@ export interface EvaluationSet {
   readonly task?: 'classification' | 'retrieval'
 }
 
+/** Prompts, how images are read, and who is told. */
 export interface EvaluateOptions extends Omit<EncodeOptions, 'onProgress'> {
   /** Prompts for every set; default those of the set, else `a photo of a {}.` */
   templates?: readonly string[]

@@ -55,6 +55,7 @@ export interface EndEvent {
   readonly peakBytes: number
 }
 
+/** What {@link Trainer.run} tells; the last of every run that does not throw is an `end`. */
 export type TrainEvent = StartEvent | StepEvent | PlainEvent | ScoredEvent | CheckpointEvent | EndEvent
 
 /** In the log of a run: an image that could not be read was left out. */

@@ -55,6 +55,7 @@ export class DecodedImages {
   /** @param budget bytes for each set; images beyond it are decoded again */
   constructor(readonly budget = 256e6) {}
 
+  /** Those of one set, kept as long as the set is. */
   of(dataset: Dataset): ImageCache {
     const cache = this.#caches.get(dataset) ?? new ImageCache(this.budget)
     this.#caches.set(dataset, cache)

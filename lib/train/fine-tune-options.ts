@@ -30,22 +30,30 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, Tra
   alphas?: readonly number[]
   /** The α at which every set is measured, for the record: none of it is chosen by. Default 0, 0.25, 0.5, 0.75, 1; always 0, α and 1. */
   curve?: readonly number[]
+  /** Operands of products; default bf16 where the device multiplies it natively, else f32. */
   dtype?: FloatDType
   /** Type of the merged checkpoint. Default that of the file it came from. */
   saveDtype?: SaveOptions['dtype']
+  /** Another image side than the checkpoint's: position embeddings are interpolated. */
   imageSize?: number
   /** Only the inputs of blocks are kept for backward, which runs them again: less memory, about two fifths more time, the same result. */
   activationCheckpointing?: boolean
+  /** Encode equal texts of a batch once (default true; exact). */
   dedupe?: boolean
+  /** Cut texts after their end token (default true; exact). */
   cut?: boolean
   /** Bytes; a run that is estimated to need more is refused. Default: what is free. */
   memoryBudget?: number
+  /** Images or texts encoded at once. Default 64. Changes no result. */
   evaluationBatch?: number
+  /** Go on with the run that `out` holds. */
   resume?: boolean
+  /** Stops after the step at hand, with a checkpoint. After training its reason is thrown, and no file is left half written. */
   signal?: AbortSignal
   onEvent?: (event: FineTuneEvent) => void
 }
 
+/** What {@link fineTune} tells on its way: plain objects. */
 export type FineTuneEvent =
   | TrainEvent
   | {
@@ -59,16 +67,21 @@ export type FineTuneEvent =
   | { readonly type: 'alpha'; readonly alpha: number; readonly choice?: Choice }
   | { readonly type: 'saved'; readonly what: 'adapter' | 'fine-tuned' | 'merged' | 'report'; readonly folder: string }
 
+/** `report.json`: what was trained, what it took and what it is worth. Memory in bytes; scores are fractions in [0, 1]. */
 export interface FineTuneReport {
   readonly model: string
   readonly method: string
   readonly dtype: FloatDType
+  /** CPU level that computed. */
   readonly level: string
   readonly threads: number
   readonly environment: Environment
   readonly images: { readonly train: number; readonly validation: number }
+  /** Numbers that trained. */
   readonly trainable: number
+  /** Of training. */
   readonly seconds: number
+  /** The core's largest use of memory in training, and what was estimated. */
   readonly peakBytes: number
   readonly estimatedBytes: number
   /** False when the run was stopped; it can be resumed and there is nothing else here. */

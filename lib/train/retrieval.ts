@@ -6,6 +6,7 @@ import type { Clip } from '../models/clip.js'
 import { type EncodeOptions, encodeImages, encodeTexts, type ImageFeatures, similarities } from './features.js'
 import { bestRank, type RankSummary, rankOf, summarizeRanks } from './metrics.js'
 
+/** Ranks both ways over a captioned set. */
 export interface RetrievalResult {
   readonly images: number
   readonly captions: number

@@ -12,6 +12,7 @@ import { DecodedImages } from './features.js'
 /** 0, 0.1, …, 1: zero-shot to the adapter in full. */
 export const DEFAULT_ALPHAS: readonly number[] = Array.from({ length: 11 }, (_, i) => i / 10)
 
+/** The α that was taken, its score on validation, and those of all that were tried. */
 export interface Choice {
   readonly alpha: number
   readonly score: number
@@ -43,6 +44,7 @@ export async function chooseAlpha(
 /** What can be evaluated at any α: every method is. */
 export type Scalable = Pick<Method, 'at'>
 
+/** What a method is worth at an α. */
 export interface SweepPoint {
   readonly alpha: number
   readonly evaluation: Evaluation

@@ -17,6 +17,7 @@ import { TrainingStep } from './training-step.js'
 
 export { type StepTerm, TRAIN_CROP, type TrainerOptions } from './trainer-options.js'
 
+/** How one call of {@link Trainer.run} begins and ends. */
 export interface RunOptions {
   /** stops after the step at hand; the run can be resumed */
   signal?: AbortSignal
@@ -38,6 +39,10 @@ interface Standing {
   written: number
 }
 
+/**
+ * Trains a method on pairs of images and texts. It owns the optimizer's memory until it is disposed; clip, method and objective stay the
+ * caller's.
+ */
 export class Trainer {
   readonly steps: number
   readonly stepsPerEpoch: number
@@ -103,6 +108,7 @@ export class Trainer {
     }
   }
 
+  /** Frees the optimizer's state and the step's graphs; what was trained stays the method's. */
   dispose(): void {
     this.step.dispose()
     this.optimizer.dispose()

@@ -12,31 +12,41 @@ import type { OptimizerOptions } from '../optim/create-optimizer.js'
 import { cosineToMin, cosineWarmup, defaultMomentum } from '../optim/schedule.js'
 import type { Parameter, Tensor } from '../tensor.js'
 
+/** What a trainer is asked for; what is absent has the default of R-Adapter's paper. */
 export interface TrainerOptions {
+  /** what trains, injected into every forward pass */
   method: Method
+  /** the loss of a batch */
   objective: Objective
+  /** labelled or captioned */
   data: Dataset
+  /** passes over the data; the last, smaller batch of each is left out */
   epochs: number
   /** pairs per optimizer step */
   batch: number
   /** micro-batches per step: k × batch/k equals batch, with dropping on */
   accumulate?: number
+  /** highest rate; default 5e-4 */
   lr?: number
   /** steps; default a tenth of the run, at most 500 */
   warmup?: number
+  /** floor of the rate; default 1e-6 */
   minLr?: number
   /** a cosine to zero that is cut off at minLr (default), or one that ends at minLr */
   schedule?: 'cosine-floor' | 'cosine-to-min'
   /** default AdamW */
   optimizer?: OptimizerOptions
+  /** default 0 */
   weightDecay?: number
   /** 0: never */
   clipNorm?: number
   /** running average of the trained parameters: false, true (momentum by length of the run) or a momentum */
   ema?: boolean | number
+  /** of every random draw: order, crops, prompts, dropping. Default 0 */
   seed?: number
   /** RandomResizedCrop scale and ratio, flip; `false`: the evaluation transform */
   augment?: TrainCrop | false
+  /** what is left out of batches of texts */
   text?: TextOptions
   /**
    * One prompt for each class: every step encodes all of them in place of a text for each image, and the objective is given
@@ -51,7 +61,9 @@ export interface TrainerOptions {
   extraState?: readonly Parameter[]
   /** A score after each epoch; at the end the parameters (and averages) of the best epoch, the first of equals, are put back. */
   keepBest?: (epoch: number) => Promise<number>
+  /** leave out images that cannot be decoded; default as the dataset says */
   skipBroken?: boolean
+  /** turn images as their EXIF orientation says; default false */
   exif?: boolean
   /** told of each broken image left out, each time it comes up */
   onSkip?: (error: CambiumError) => void
