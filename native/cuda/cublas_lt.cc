@@ -19,6 +19,10 @@ constexpr int64_t kLeastWork = 0;  // the tests' products are small
 constexpr int64_t kLeastWork = int64_t{1} << 22;  // multiply-adds below which its set-up outweighs the product
 #endif
 
+constexpr int64_t kMostElements = int64_t{1} << 31;  // of a matrix: cuBLASLt 13.6 chooses algorithms that fail beyond (NVIDIA/raft, issue 3097)
+constexpr uint32_t kBiasAlignment = 16;  // its kernels read the bias so, whatever the preferences say (PyTorch, pull request 194497)
+constexpr lt::Status kInvalidValue = 7, kNotSupported = 15;  // cublasStatus_t
+
 int data_type(int32_t type) { return type == CB_BF16 ? lt::kBF16 : lt::kF32; }
 
 // No more than every tensor has: what lies where must not choose the algorithm, or a step's bits would change with it.
@@ -26,6 +30,8 @@ uint32_t alignment_of(const void* at) {
   const auto bits = reinterpret_cast<uintptr_t>(at) | 64;
   return uint32_t(bits & ~(bits - 1));
 }
+
+int64_t span(const Operand& o, int64_t rows, int64_t k) { return (o.across ? k : rows) * o.stride; }
 
 // What there is to do, in its terms.
 struct Request {
@@ -46,7 +52,9 @@ bool request_of(CbContext* context, int32_t type, const Product& p, Request* out
   if (p.parts != 1 || e.gate || e.column_scale || e.act != CB_ACT_NONE || e.raw.data || e.pre.data || e.skip.data) return false;
   if (part.a.type != type || part.b.type != type || part.k == 0 || p.m * p.n * part.k < kLeastWork) return false;
   if (type == CB_F32 && e.y.type != CB_F32) return false;
+  if (span(part.a, p.m, part.k) >= kMostElements || span(part.b, p.n, part.k) >= kMostElements || p.m * e.stride >= kMostElements) return false;
   if (e.bias && e.y.type != CB_F32) return false;  // it would want the bias in bf16, which errs by a third more than ours
+  if (e.bias && alignment_of(e.bias) < kBiasAlignment) return false;
   if (e.residual.data && (e.residual.type != e.y.type || e.y.accumulate)) return false;
   const void* const added = e.residual.data ? e.residual.data : e.y.data;
   *out = {p.m, p.n, part.k, part.a, part.b, added, e.residual.data || e.y.accumulate ? 1.f : 0.f, e.bias, e.y.data, e.y.type, e.stride,
@@ -98,9 +106,10 @@ Key key_of(const Request& r) {
           r.y_stride, r.bias ? alignment_of(r.bias) : 0, r.beta != 0, alignment_of(r.a.data), alignment_of(r.b.data), alignment_of(r.added), alignment_of(r.y)};
 }
 
+std::mutex lock;  // of what algorithm_for keeps
+
 // Null: it has no algorithm for this.
-const lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const Call& call) {
-  static std::mutex lock;
+lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const Call& call) {
   static auto* const kept = new std::map<Key, lt::Heuristic>;  // never freed: streams may still run when the process ends
   std::lock_guard<std::mutex> guard(lock);
   const Key key = key_of(r);
@@ -127,6 +136,14 @@ const lt::Heuristic* algorithm_for(const Cublas& cublas, const Request& r, const
   return it->second.state ? nullptr : &it->second;
 }
 
+// It said that it could and then would not (PyTorch, pull request 91436): from now on the product is ours.
+bool refused(lt::Status status, lt::Heuristic* kept) {
+  if (status != kInvalidValue && status != kNotSupported) return false;
+  std::lock_guard<std::mutex> guard(lock);
+  kept->state = status;
+  return true;
+}
+
 }  // namespace
 
 bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product, int* status) {
@@ -134,7 +151,7 @@ bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product
   Request r;
   if (!cublas.handle || !request_of(context, type, product, &r)) return false;
   const Call call(cublas, r);
-  const lt::Heuristic* const best = call.status ? nullptr : algorithm_for(cublas, r, call);
+  lt::Heuristic* const best = call.status ? nullptr : algorithm_for(cublas, r, call);
   if (!best) return false;
   void* const workspace = best->workspace ? context->scratch(context, best->workspace) : nullptr;
   if (best->workspace && !workspace) {
@@ -144,6 +161,7 @@ bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product
   const float alpha = 1;
   const lt::Status failed = cublas.library.Matmul(cublas.handle, call.description, &alpha, r.b.data, call.b, r.a.data, call.a, &r.beta, r.added, call.y,
                                                   r.y, call.y, &best->algorithm, workspace, best->workspace, stream_of(context));
+  if (refused(failed, best)) return false;
   *status = failed ? CB_DEVICE : CB_OK;
   if (failed) snprintf(context->message, 255, "cublasLtMatmul: status %d for m %lld, n %lld, k %lld", failed, (long long)r.m, (long long)r.n, (long long)r.k);
   return true;

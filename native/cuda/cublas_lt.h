@@ -13,7 +13,7 @@ namespace cuda {
 void open_cublas(Device& device, const char* path);
 
 // y = A Bᵀ by cuBLASLt: one part, operands of one type, and an epilogue of a bias (f32 results), a residual or accumulation
-// at most. False when there is no library or the product is another; then nothing is queued.
+// at most. False when there is no library, the product is another or the library refuses it; then nothing is queued.
 bool multiply_by_cublas(CbContext* context, int32_t type, const Product& product, int* status);
 
 namespace lt {

@@ -19,6 +19,7 @@ describe('products of f32', () => {
   const libraries: [string, Record<string, string>][] = [
     ['our own', { CAMBIUM_PRODUCTS: 'own' }],
     ['cuBLASLt’s', { CAMBIUM_CUBLAS: EMULATED_CUBLAS }],
+    ['those that cuBLASLt refuses after all', { CAMBIUM_CUBLAS: EMULATED_CUBLAS, CAMBIUM_EMULATION_CUBLAS_REFUSES: '15' }],
   ]
 
   test.each(libraries)(

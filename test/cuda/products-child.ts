@@ -25,9 +25,14 @@ function product(x: Float32Array, w: Float32Array, k: number): Float64Array {
   })
 }
 
-async function errors(rows: number, columns: number, k: number): Promise<ProductErrors[number]> {
+/** skewed: with a bias (of zeros) that begins four bytes behind where a tensor does. */
+async function errors(rows: number, columns: number, k: number, skewed = false): Promise<ProductErrors[number]> {
   const [x, w] = [Float32Array.from(normals(1, rows * k)), Float32Array.from(normals(2, columns * k))]
-  const y = await step(() => ops.linear(Tensor.from(x, [rows, k]), Tensor.from(w, [columns, k]), { dtype: 'f32' }))
+  const zeros = Tensor.zeros([columns + 1])
+  const y = await step(() => {
+    const bias = skewed ? ops.sliceRows(zeros, 1, columns) : undefined
+    return ops.linear(Tensor.from(x, [rows, k]), Tensor.from(w, [columns, k]), { bias, dtype: 'f32' })
+  })
   const got = await y.floats()
   return {
     name: `[${rows},${k}] by [${columns},${k}]`,
@@ -38,8 +43,8 @@ async function errors(rows: number, columns: number, k: number): Promise<Product
 
 async function main(): Promise<ProductErrors> {
   useDevice('cuda')
-  // Small tiles, large ones, splits along k, edges.
-  return [await errors(40, 24, 72), await errors(1090, 1030, 20), await errors(33, 50, 1030)]
+  // Small tiles, large ones, splits along k, edges; a bias that cuBLASLt cannot read.
+  return [await errors(40, 24, 72), await errors(1090, 1030, 20), await errors(33, 50, 1030), await errors(40, 24, 72, true)]
 }
 
 main().then(

@@ -1,6 +1,7 @@
 // A cuBLASLt of the emulated device, a library of its own as the real one is: plain loops with the documented meaning of what
 // we set, column-major throughout. An attribute that is unknown, a size that does not fit or a pointer less aligned than
 // promised is refused. CAMBIUM_EMULATION_CUBLAS: the version that it says it is, 130000 if nothing else.
+// CAMBIUM_EMULATION_CUBLAS_REFUSES: the status of every product, whatever the heuristic has said.
 #include <cstdlib>
 
 #include "cuda/cublas_lt.h"
@@ -11,7 +12,7 @@ namespace cuda {
 namespace lt {
 namespace {
 
-constexpr Status kInvalid = 7;  // CUBLAS_STATUS_INVALID_VALUE
+constexpr Status kInvalid = 7, kFailed = 13;  // CUBLAS_STATUS_INVALID_VALUE, _EXECUTION_FAILED
 
 struct Matrix {
   int type;
@@ -90,12 +91,14 @@ Status heuristic(Description o, Layout a, Layout b, Layout d, Preference p, Heur
 
 Status matmul(Description description, const void* alpha, const void* a, Layout la, const void* b, Layout lb, const void* beta, const void* c, void* d,
               Layout ld, const Algorithm* algorithm, void* workspace, size_t bytes, cudaStream_t stream) {
+  if (const char* const refuses = std::getenv("CAMBIUM_EMULATION_CUBLAS_REFUSES")) return std::atoi(refuses);
   const Plan o = *static_cast<Plan*>(description);
   const Matrix ma = *static_cast<Matrix*>(la), mb = *static_cast<Matrix*>(lb), md = *static_cast<Matrix*>(ld);
   const void* const pointers[4] = {a, b, c, d};
   for (int i = 0; i < 4; ++i)
     if (reinterpret_cast<uintptr_t>(pointers[i]) % algorithm->data[i] != 0) return kInvalid;
   if (!fits(o, ma, mb, md) || (bytes > 0 && !workspace)) return kInvalid;
+  if (reinterpret_cast<uintptr_t>(o.bias) % 16 != 0) return kFailed;  // there it is an address that its kernel cannot read
   const float scale = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   const uint64_t k = o.trans_a ? ma.rows : ma.columns;
   const bool rounds = o.compute == kComputeFastTF32;
