@@ -1,7 +1,8 @@
 // Times op kernels of the CPU backend at the shapes of CLIP B/16 (batch 8) and prints GF/s or GB/s: medians of repeated
 // runs at the level in force (CAMBIUM_CPU) with CAMBIUM_THREADS threads. With one thread the time is the CPU time of
 // the process, so that a busy machine disturbs less; with more it is wall time. Operands are random: zeros would be
-// faster.
+// faster. What moves memory is measured in turns with a copy of as many bytes, half of them read: that is its limit,
+// and the last column its share. The limit of products is gemm_bench's.
 //   usage: ops_bench [part of a name]
 #include <algorithm>
 #include <cstdint>
@@ -67,22 +68,34 @@ bool wanted(const std::string& name) {
   return (name + " forward+backward").find(filter) != std::string::npos || std::string(filter).find(name) == 0;
 }
 
+double median(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
 // Median seconds of a call, over at least 0.3 s and 7 runs.
 void report(const std::string& name, double work, const char* unit, const std::function<int(CbContext*)>& call) {
   if (name.find(filter) == std::string::npos) return;
+  const bool moves = std::strcmp(unit, "GB/s") == 0;
+  const size_t half = moves ? size_t(work / 2) : 0;
+  std::vector<char> from(half, 1), to(half, 2);
   Context context;
-  std::vector<double> seconds;
+  std::vector<double> seconds, copies;
   double total = 0;
   for (int run = -1; run < 7 || total < 0.3; ++run) {
     context.next = 0;
     const double start = now();
     if (call(&context.c) != CB_OK) std::abort();
-    const double elapsed = now() - start;
-    if (run >= 0) seconds.push_back(elapsed), total += elapsed;
+    const double end = now();
+    if (moves) std::memcpy(to.data(), from.data(), half);
+    __asm__ volatile("" : : "r"(to.data()) : "memory");  // or the copy is left out
+    if (run < 0) continue;
+    seconds.push_back(end - start), copies.push_back(now() - end), total += end - start;
   }
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
-  std::printf("%-52s %9.3f ms %8.1f %s\n", name.c_str(), median * 1e3, work / median / 1e9, unit);
+  const double middle = median(seconds);
+  std::printf("%-52s %9.3f ms %8.1f %s", name.c_str(), middle * 1e3, work / middle / 1e9, unit);
+  if (moves) std::printf(" of %5.1f: %3.0f %%", work / median(copies) / 1e9, 100 * median(copies) / middle);
+  std::printf("\n");
   std::fflush(stdout);
 }
 
@@ -140,7 +153,6 @@ void branch(int64_t batch, int64_t n, int64_t heads, int64_t slots, bool causal,
     share[0].push_back(took[1] / took[0]), share[1].push_back(took[3] / took[2]);
     share[2].push_back((took[1] + took[3]) / (took[0] + took[2]));
   }
-  const auto median = [](std::vector<double>& v) { return std::sort(v.begin(), v.end()), v[v.size() / 2]; };
   std::printf("%-32s forward %.3f -> %.3f ms (%.3f), backward %.3f -> %.3f ms (%.3f), both (%.3f); of the bank alone %.3f ms\n", name.c_str(),
               median(seconds[0]) * 1e3, median(seconds[1]) * 1e3, median(share[0]), median(seconds[2]) * 1e3,
               median(seconds[3]) * 1e3, median(share[1]), median(share[2]), median(seconds[4]) * 1e3);
@@ -186,7 +198,9 @@ void linear(const Linear& l) {
   CbPack forward{}, backward{};
   linear_args f{};
   f.m = m, f.in = in, f.out = out, f.x = x.data(), f.w = w.data(), f.x_type = l.type, f.w_type = w_type, f.act = l.act;
-  f.transposed = l.adapter, f.w_version = 1, f.pack_forward = &forward, f.pack_backward = &backward;
+  // What trains keeps its packed copies for a step; a frozen weight is packed on the way, as in training and batches.
+  f.transposed = l.adapter, f.w_version = 1;
+  if (l.adapter) f.pack_forward = &forward, f.pack_backward = &backward;
   f.bias = l.adapter ? nullptr : reinterpret_cast<float*>(bias.data());
   if (l.residual) f.residual = residual.data(), f.residual_type = CB_F32;
   const bool square = l.adapter && in == out;
@@ -203,6 +217,64 @@ void linear(const Linear& l) {
   for (CbPack* pack : {&forward, &backward}) {
     if (pack->release != nullptr) pack->release(pack->data);
   }
+}
+
+// Attention of the pooled token alone, as in the last block: keys and values are read once.
+void pooled(int64_t batch, int64_t n, int64_t heads, int32_t type) {
+  const int64_t m = batch * n, d = heads * 64, element = type == CB_F32 ? 4 : 2;
+  const std::string name = std::string("pooled_attention ") + type_name(type) + " n=" + std::to_string(n);
+  if (!wanted(name)) return;
+  std::vector<int32_t> offsets, row;
+  for (int64_t b = 0; b <= batch; ++b) offsets.push_back(int32_t(b * n));
+  row.assign(offsets.begin(), offsets.end() - 1);
+  auto q = random_tensor(batch * d, type), kv = random_tensor(m * 2 * d, type), y = q, dq = q, dkv = kv;
+  pooled_attention_args f{batch, m, d, heads, q.data(), kv.data(), type, 0, offsets.data(), row.data(), y.data(), {}};
+  pooled_attention_grads g{&f, y.data(), dq.data(), dkv.data(), 0, 0, {}};
+  const double bytes = double(m * 2 * d * element);
+  report(name + " forward", bytes, "GB/s", [&](CbContext* c) { return backend().pooled_attention_forward(c, &f); });
+  report(name + " backward", 2 * bytes, "GB/s",
+         [&](CbContext* c) { return backend().pooled_attention_backward(c, &g); });
+}
+
+// What makes the first rows of both towers, and what stands between their last rows and the loss.
+void ends(int64_t batch) {
+  const auto f32 = [](std::vector<char>& t) { return reinterpret_cast<float*>(t.data()); };
+  const int64_t n = 196, d = 768, texts = 77 * batch, width = 512, p = 512;
+  auto pixels = random_tensor(batch * 3 * 224 * 224, CB_F32), patches = random_tensor(batch * n * d, CB_BF16);
+  patchify_args cut{batch, 3, 224, 224, 16, f32(pixels), patches.data(), CB_BF16};
+  report("patchify f32 -> bf16", double(batch * n * d) * 6, "GB/s",
+         [&](CbContext* c) { return backend().patchify_forward(c, &cut); });
+  auto cls = random_tensor(d, CB_F32), position = random_tensor((n + 1) * d, CB_F32),
+       x = random_tensor(batch * (n + 1) * d, CB_F32);
+  class_tokens_args tokens{batch, n, d, patches.data(), CB_BF16, f32(cls), f32(position), f32(x)};
+  report("class_tokens bf16 -> f32", double(batch * n * d) * 6, "GB/s",
+         [&](CbContext* c) { return backend().class_tokens_forward(c, &tokens); });
+  std::vector<int32_t> ids(static_cast<size_t>(texts)), places(ids.size()), last(static_cast<size_t>(batch));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = int32_t(i * 7919 % 49408), places[i] = int32_t(i % 77);
+  for (size_t b = 0; b < last.size(); ++b) last[b] = int32_t(77 * b + 76);
+  auto table = random_tensor(49408 * width, CB_BF16), place = random_tensor(77 * width, CB_F32),
+       text = random_tensor(texts * width, CB_F32);
+  token_embed_args embed{texts,        width,  49408,      77,       ids.data(), places.data(),
+                         table.data(), CB_F16, f32(place), f32(text)};
+  report("token_embed f16 -> f32", double(texts * width) * 10, "GB/s",
+         [&](CbContext* c) { return backend().token_embed_forward(c, &embed); });
+  auto pooled_rows = random_tensor(batch * width, CB_F32), dtext = text;
+  gather_rows_args gather{batch, texts, width, text.data(), CB_F32, last.data(), pooled_rows.data()};
+  gather_rows_grads scatter{&gather, pooled_rows.data(), dtext.data(), CB_F32, 0};
+  report("gather_rows forward", double(batch * width) * 8, "GB/s",
+         [&](CbContext* c) { return backend().gather_rows_forward(c, &gather); });
+  report("gather_rows backward", double((texts + batch) * width) * 4, "GB/s",
+         [&](CbContext* c) { return backend().gather_rows_backward(c, &scatter); });
+  auto features = random_tensor(batch * p, CB_F32), unit = features, dx = features,
+       inverse = random_tensor(batch, CB_F32);
+  l2_normalize_args normalize{batch, p, f32(features), f32(unit), f32(inverse)};
+  l2_normalize_grads back{&normalize, f32(features), f32(dx), 0};
+  report("l2_normalize forward", double(batch * p) * 8, "GB/s",
+         [&](CbContext* c) { return backend().l2_normalize_forward(c, &normalize); });
+  report("l2_normalize backward", double(batch * p) * 12, "GB/s",
+         [&](CbContext* c) { return backend().l2_normalize_backward(c, &back); });
+  cast_args round{batch * n * d, x.data(), CB_F32, CB_BF16, 0, patches.data()};
+  report("cast f32 -> bf16", double(round.count) * 6, "GB/s", [&](CbContext* c) { return backend().cast(c, &round); });
 }
 
 void contrastive(int64_t n, int64_t p) {
@@ -270,6 +342,9 @@ int main(int argc, char** argv) {
       linear(l);
     }
   }
+  for (const int32_t type : {CB_BF16, CB_F32}) pooled(8, 197, 12, type);
+  ends(8);
+  contrastive(8, 512);
   contrastive(1024, 512);
   adamw(14'200'000);
 }
