@@ -25,7 +25,7 @@ for (const level of ['portable', 'avx2', 'avx512', 'avx512_bf16', 'amx']) {
     continue
   }
   test(`${level}: features, gradients, steps and merges of the fixtures`, () => {
-    const { status, text } = run(level, [runner, 'test/models', 'test/methods', 'test/objectives', 'test/adapters'])
+    const { status, text } = run(level, [runner, '--testTimeout=600000', 'test/models', 'test/methods', 'test/objectives', 'test/adapters'])
     expect({ status, text: status === 0 ? '' : text }).toEqual({ status: 0, text: '' })
     expect(Number(/Tests:\s+(\d+) passed/.exec(text)?.[1])).toBeGreaterThan(25)
   }, 600_000)

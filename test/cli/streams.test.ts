@@ -106,6 +106,7 @@ describe('embed', () => {
   test('a reader that stops reading stops the work; one that goes away is no error', async () => {
     mkdirSync(at('lists'), { recursive: true })
     const child = spawn(process.execPath, [...source, 'embed', ...model, '--batch', '4'], { cwd: root })
+    const closed = new Promise<number | null>((resolve) => child.on('close', resolve))
     let [sent, full] = [0, false]
     // Paths without end, sent as fast as they are taken; results that nobody takes.
     const feed = () => {
@@ -130,7 +131,6 @@ describe('embed', () => {
       await new Promise((resolve) => setTimeout(resolve, 1500))
     }
     expect(sent).toBeLessThan(20_000)
-    const closed = new Promise<number | null>((resolve) => child.on('close', resolve))
     child.stdout.destroy()
     expect(await closed).toBe(0)
   }, 600_000)

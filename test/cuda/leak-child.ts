@@ -71,9 +71,10 @@ async function main(): Promise<LeakReport> {
     const steps = new Promise<number[]>((resolve, reject) =>
       worker.once('message', resolve).once('exit', (code) => reject(new Error(`a worker ended with ${code}`))),
     )
+    const ended = new Promise((resolve) => worker.once('exit', resolve)) // may come together with its last message
     report.steps.push(...(await steps))
     if (i % 2 === 0) await worker.terminate()
-    else await new Promise((resolve) => worker.once('exit', resolve))
+    await ended
     report.workers.push(free())
   }
   return report
