@@ -1,6 +1,6 @@
 /**
- * A step of a loop that a GPU replays as one graph instead of being told every kernel again (DESIGN: nothing in it asks the
- * host). Everything that changes from step to step is an input, or lives in tensors that are written between steps (gates,
+ * A step of a loop that a GPU replays as one graph instead of being told every kernel again (docs/architecture.md §4: nothing in it
+ * asks the host). Everything that changes from step to step is an input, or lives in tensors that are written between steps (gates,
  * learning rate, labels). On the CPU, and with CAMBIUM_GRAPH=0, the function is simply called.
  */
 import process from 'node:process'

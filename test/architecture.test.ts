@@ -19,7 +19,7 @@ const STAGES = [
   ['train'],
   ['continual'],
   ['protocols', 'report'],
-  ['cli', 'index'],
+  ['cli', 'index', 'arguments', 'checked-api'],
 ]
 const rank = (file: string) => {
   const stage = normalize(file).split(sep)[1].replace(/\.ts$/, '')
@@ -53,6 +53,11 @@ test('no file imports itself by way of others, not even for a type', () => {
     return found
   }
   expect([...imports.keys()].flatMap((file) => circlesFrom(file, []))).toEqual([])
+})
+
+test('a file begins by saying what it is', () => {
+  const silent = [...imports.keys()].filter((file) => !/^(#!.*\n)?(\/\/|\/\*\*)/.test(readFileSync(join(root, file), 'utf8')))
+  expect(silent).toEqual([])
 })
 
 test('only native.ts loads the addon', () => {

@@ -1,3 +1,4 @@
+// What tells one set of images from another.
 import { createHash } from 'node:crypto'
 import type { Dataset } from './dataset.js'
 

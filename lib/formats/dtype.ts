@@ -29,6 +29,11 @@ export const DTYPE_BITS = {
 /** A type that a file may hold. */
 export type DiskDtype = keyof typeof DTYPE_BITS
 
+/** Types that merging computes with: floats of 16 bits and more. */
+export function isMergeable(name: string): boolean {
+  return ['F64', 'F32', 'F16', 'BF16'].includes(name)
+}
+
 /** Float types that checkpoints are written in, and how a file names them. */
 export const WRITTEN_DTYPES = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const satisfies Record<string, DiskDtype>
 

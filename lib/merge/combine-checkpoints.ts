@@ -12,13 +12,12 @@
 import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import { type Checkpoint, openCheckpoint } from '../formats/checkpoint.js'
+import { isMergeable } from '../formats/dtype.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
 import type { CombineOptions } from '../native.js'
 import { Edits } from './edits.js'
 import type { CheckpointRecipe } from './recipe-schema.js'
 import { requireOther, type WriteOptions, type WriteReport, writeMerged } from './write-merged.js'
-
-const FLOATS: ReadonlySet<string> = new Set(['F64', 'F32', 'F16', 'BF16'])
 
 /** @throws E_CHECKPOINT with every tensor that is missing or of another shape, and those of openCheckpoint and writeMerged */
 export async function combineCheckpoints(recipe: CheckpointRecipe, options: WriteOptions): Promise<WriteReport> {
@@ -28,7 +27,7 @@ export async function combineCheckpoints(recipe: CheckpointRecipe, options: Writ
   requireSame(checkpoints)
   const edits = new Edits(checkpoints[0])
   for (const tensor of checkpoints[0].tensors.values()) {
-    if (!FLOATS.has(tensor.dtype) || tensor.count === 0) continue
+    if (!isMergeable(tensor.dtype) || tensor.count === 0) continue
     const inputs = checkpoints.map(({ tensors }) => tensors.get(tensor.name)).filter((one) => one !== undefined)
     edits.edit(tensor.name).combined = { inputs, options: combineOptions(recipe, tensor) }
   }
@@ -66,12 +65,12 @@ function requireSame([first, ...rest]: readonly Checkpoint[]): void {
   for (const { folder, tensors } of rest) {
     for (const [name, { shape, dtype }] of first.tensors) {
       const other = tensors.get(name)
-      if (!FLOATS.has(dtype)) continue
+      if (!isMergeable(dtype)) continue
       const near = other === undefined ? nearestName(name, tensors.keys()) : undefined
       if (other === undefined) lines.push(`  ${folder}: missing ${name}${near === undefined ? '' : `, nearest: ${near}`}`)
       else if (other.shape.join() !== shape.join())
         lines.push(`  ${folder}: ${name}: expected [${shape.join(', ')}], got [${other.shape.join(', ')}]`)
-      else if (!FLOATS.has(other.dtype)) lines.push(`  ${folder}: ${name}: expected a float type, got ${other.dtype}`)
+      else if (!isMergeable(other.dtype)) lines.push(`  ${folder}: ${name}: expected a float type, got ${other.dtype}`)
     }
     for (const name of tensors.keys()) if (!first.tensors.has(name)) lines.push(`  ${folder}: unexpected ${name}`)
   }

@@ -5,6 +5,7 @@
 import { fingerprint } from '../checkpoint/fingerprint.js'
 import { CambiumError } from '../errors.js'
 import { openCheckpoint } from '../formats/checkpoint.js'
+import { isMergeable } from '../formats/dtype.js'
 import { targetMatcher } from '../formats/peft-match.js'
 import { type PeftModuleToWrite, writePeftAdapter } from '../formats/peft-write.js'
 import type { StoredTensor } from '../formats/safetensors-read.js'
@@ -56,8 +57,6 @@ export interface ExtractReport {
 }
 
 const OUTSIDE = /(^|[._])(embed\w*|wte|wpe|lm_head|head|classifier)([._]|$)/
-const FLOATS: ReadonlySet<string> = new Set(['F64', 'F32', 'F16', 'BF16'])
-
 /** @throws E_CHECKPOINT for tensors that are missing or of another shape, E_OPTION when nothing has changed */
 export async function extractLora(options: ExtractOptions): Promise<ExtractReport> {
   const began = performance.now()
@@ -113,7 +112,7 @@ function pairsOf(before: ReadonlyMap<string, StoredTensor>, after: ReadonlyMap<s
     if (other === undefined) problems.push(`missing ${tensor.name}`)
     else if (other.shape.join() !== tensor.shape.join())
       problems.push(`${tensor.name}: [${tensor.shape.join(', ')}] and [${other.shape.join(', ')}]`)
-    else if (FLOATS.has(tensor.dtype) && FLOATS.has(other.dtype) && tensor.count > 0) pairs.push([tensor, other])
+    else if (isMergeable(tensor.dtype) && isMergeable(other.dtype) && tensor.count > 0) pairs.push([tensor, other])
   }
   if (problems.length > 0)
     throw new CambiumError(

@@ -6,7 +6,7 @@
 import { basename } from 'node:path'
 import { CambiumError } from '../errors.js'
 import { FileHandle } from '../files.js'
-import { type DiskDtype, DTYPE_BITS } from '../formats/dtype.js'
+import { type DiskDtype, DTYPE_BITS, isMergeable } from '../formats/dtype.js'
 import { openSafetensors, type SafetensorsFile, type StoredTensor } from '../formats/safetensors-read.js'
 import { encodeHeader } from '../formats/safetensors-write.js'
 import type { MergePlan, MergeSegment } from '../native.js'
@@ -28,8 +28,6 @@ export interface Placed {
   readonly bytes: number
   readonly changed: boolean
 }
-
-const FLOATS: ReadonlySet<string> = new Set(['F64', 'F32', 'F16', 'BF16'])
 
 /** @param dtype of every float tensor; undefined: as each is */
 export async function planFiles(edits: Edits, dtype: DiskDtype | undefined): Promise<FilePlan[]> {
@@ -75,9 +73,9 @@ function output(source: StoredTensor, edit: TensorEdit | undefined, dtype: DiskD
   const values = edit?.replaced ?? source
   // A tensor of another shape is another tensor: it brings its own type along.
   const own = values.shape.join() === source.shape.join() ? source.dtype : values.dtype
-  const type = edit?.dtype ?? (dtype !== undefined && FLOATS.has(own) ? dtype : own)
+  const type = edit?.dtype ?? (dtype !== undefined && isMergeable(own) ? dtype : own)
   const { name } = source
-  if (edit !== undefined && edit.steps.length > 0 && !FLOATS.has(source.dtype))
+  if (edit !== undefined && edit.steps.length > 0 && !isMergeable(source.dtype))
     throw new CambiumError('E_DTYPE', `${name}: expected F32, F16, BF16 or F64 to merge into, got ${source.dtype}`)
   const bytes = (values.count * DTYPE_BITS[type]) / 8
   return { name, dtype: type, shape: values.shape, bytes, changed: edit !== undefined || type !== source.dtype, source: values, edit }
@@ -96,7 +94,7 @@ function segmentOf(out: Output, to: number, sources: { path: string; size: numbe
     return { ...segment, combine: { name, count: source.count, toType: out.dtype, inputs, options: edit.combined.options } }
   }
   if (source.count === 0 || (steps.length === 0 && source.dtype === out.dtype)) return segment
-  if (!FLOATS.has(source.dtype) || !FLOATS.has(out.dtype))
+  if (!isMergeable(source.dtype) || !isMergeable(out.dtype))
     throw new CambiumError('E_DTYPE', `${name}: expected a float type to convert to ${out.dtype}, got ${source.dtype}`)
   return { ...segment, fold: { name, ...matrixOf(source), fromType: source.dtype, toType: out.dtype, steps } }
 }

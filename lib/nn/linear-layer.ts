@@ -1,3 +1,4 @@
+// A linear of a model: its weights as one thing, for the linear op.
 import type { FloatDType } from '../native.js'
 import { type LinearOptions, linear } from '../ops.js'
 import type { Tensor } from '../tensor.js'

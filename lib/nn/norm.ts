@@ -1,3 +1,4 @@
+// A layer norm of a model: its weights as one thing, for the layer_norm op.
 import type { FloatDType } from '../native.js'
 import { layerNorm } from '../ops.js'
 import type { Tensor } from '../tensor.js'

@@ -1,3 +1,4 @@
+// The loss of a batch as the trainer sees it.
 import type { Parameter, Tensor } from '../tensor.js'
 
 /** Features of a batch before normalisation -> loss. Pure: everything random was drawn before. */

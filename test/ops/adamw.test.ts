@@ -56,7 +56,7 @@ test.each(settings)('%s', async (_, given) => {
   )
   const named = new Map(optimizer.state().map((p) => [p.name, p]))
   for (const [i, s] of states.entries()) {
-    expect(relativeError(...moves[i])).toBeLessThanOrEqual(1e-4) // DESIGN §6 allows 1e-3 for the change of weights
+    expect(relativeError(...moves[i])).toBeLessThanOrEqual(1e-4) // docs/architecture.md §6 allows 1e-3 for the change of weights
     for (const kind of ['m', 'v', 'average'] as const)
       expect(relativeError(await named.get(`p${i}.${kind}`)!.floats(), Float64Array.from(s[kind]))).toBeLessThanOrEqual(2e-6)
     expect(parameters[i].gradient).toBeUndefined() // dropped by the update

@@ -33,7 +33,7 @@ export interface Case {
   readonly bf16?: Tolerance
 }
 
-/** DESIGN §6. */
+/** docs/architecture.md §6. */
 export const F32: Tolerance = { forward: 1e-5, gradient: 3e-5 }
 /** One rounding to bf16 of the result and one of its gradient: 1.7e-3 on average, and the sum of two. */
 export const BF16: Tolerance = { forward: 2.5e-3, gradient: 4e-3 }

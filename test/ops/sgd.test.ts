@@ -42,7 +42,7 @@ test.each<[string, SgdOptions]>([
   const named = new Map(optimizer.state().map((p) => [p.name, p]))
   expect(named.has('p0.m')).toBe(o.momentum > 0)
   for (const [i, s] of states.entries()) {
-    expect(relativeError(...moves[i])).toBeLessThanOrEqual(1e-3) // DESIGN §6; clipped gradients move little
+    expect(relativeError(...moves[i])).toBeLessThanOrEqual(1e-3) // docs/architecture.md §6; clipped gradients move little
     if (o.momentum > 0) expect(relativeError(await named.get(`p${i}.m`)!.floats(), Float64Array.from(s.m))).toBeLessThanOrEqual(2e-6)
     expect(relativeError(await optimizer.averages!.get(`p${i}`)!.floats(), Float64Array.from(s.average))).toBeLessThanOrEqual(2e-6)
     expect(parameters[i].gradient).toBeUndefined() // dropped by the update
