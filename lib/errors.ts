@@ -48,12 +48,18 @@ export function fail(code: string, what: string, expected: string, got: unknown)
   throw new CambiumError(code, `${what}: expected ${expected}, got ${describe(got)}`)
 }
 
-/** A value in a message: short, and whole only when that is short. */
+const MOST_LISTED = 20
+
+/** A value in a message: short, and whole only when that is short; of what is more than data, what it is. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 200 ? `${value.slice(0, 199)}…` : value)
   if (typeof value === 'bigint') return `${value}`
   if (value === undefined) return 'nothing'
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${value.name}`
   if (typeof value === 'object' && value !== null) {
+    if (Array.isArray(value) && value.length > MOST_LISTED) return `a list of ${value.length}`
+    const own = nameOfClass(value)
+    if (own !== undefined) return `${/^[AEIOU]/i.test(own) ? 'an' : 'a'} ${own}`
     let text: string
     try {
       text = JSON.stringify(value)
@@ -63,6 +69,12 @@ export function describe(value: unknown): string {
     return text.length > 80 ? `${text.slice(0, 77)}…` : text
   }
   return String(value)
+}
+
+/** Nothing for lists and plain objects, of whatever realm. */
+function nameOfClass(value: object): string | undefined {
+  const name = (Object.getPrototypeOf(value) as { constructor?: { name?: string } } | null)?.constructor?.name
+  return name === undefined || name === '' || name === 'Object' || name === 'Array' ? undefined : name
 }
 
 /** The reason an `AbortSignal` gives, or an `E_ABORTED` error; call when `signal.aborted`. */

@@ -7,13 +7,14 @@ import { imageName } from '../data/decode.js'
 import { Limiter } from '../data/limiter.js'
 import { abortReason, CambiumError, isCambiumError } from '../errors.js'
 import { type Classified, checkTop, classifyByHead, guessesOf } from '../train/classify.js'
-import { type Encoded, encodeStream, type StreamItem, type StreamOptions } from '../train/feature-stream.js'
+import { type Encoded, encodeStream, requireItem, type StreamItem, type StreamOptions } from '../train/feature-stream.js'
 import { DecodedImages, type EncodeOptions } from '../train/features.js'
 import { promptHead } from './cosine-scores.js'
 import type { ClassPrompts, Scored } from './learner.js'
 import { promptsOf } from './learner-options.js'
 import type { Learned } from './open-learned.js'
 
+/** How a run is asked about a stream of images. */
 export type AskOptions = Pick<StreamOptions, 'batch' | 'exif' | 'concurrency' | 'signal'>
 
 /** Of methods that select: whose parameters the image was given, and how much of them. */
@@ -23,6 +24,7 @@ export interface Chosen {
   readonly weight?: number
 }
 
+/** Which classes a run is asked about, and how many are told of each image. */
 export interface ClassifyLearnedOptions extends AskOptions {
   /** default all that were learned */
   classes?: readonly ClassPrompts[]
@@ -124,9 +126,10 @@ async function* blocksOf<T extends StreamItem>(learned: Learned, items: AsyncIte
   }
 }
 
-async function* groupsOf<T>(items: AsyncIterable<T> | Iterable<T>, size: number): AsyncGenerator<T[], void, undefined> {
+async function* groupsOf<T extends StreamItem>(items: AsyncIterable<T> | Iterable<T>, size: number): AsyncGenerator<T[], void, undefined> {
   let group: T[] = []
   for await (const item of items) {
+    requireItem(item)
     group.push(item)
     if (group.length < size) continue
     yield group

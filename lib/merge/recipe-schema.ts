@@ -26,7 +26,7 @@ export const CHECKPOINT_METHODS = [
   'magnitude_prune',
 ] as const
 
-const checkpointRecipe = z
+export const checkpointRecipe = z
   .strictObject({
     ...common,
     method: z.enum(CHECKPOINT_METHODS),
@@ -68,7 +68,7 @@ export const ADAPTER_METHODS = [
   'magnitude_prune_svd',
 ] as const
 
-const adapterRecipe = z.strictObject({
+export const adapterRecipe = z.strictObject({
   ...common,
   method: z.enum(ADAPTER_METHODS),
   adapters: z.array(weighted.omit({ density: true })).min(1),

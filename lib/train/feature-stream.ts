@@ -4,7 +4,7 @@
  */
 import { decodeImage, type ImageSource } from '../data/decode.js'
 import { Limiter } from '../data/limiter.js'
-import { abortReason, CambiumError, isCambiumError } from '../errors.js'
+import { abortReason, CambiumError, fail, isCambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
 import { native } from '../native.js'
@@ -76,6 +76,7 @@ async function* groupsOf<T extends StreamItem>(items: AsyncIterable<T> | Iterabl
   let group: T[] = []
   let kind: string | undefined
   for await (const item of items) {
+    requireItem(item)
     const own = 'image' in item ? 'image' : 'text' in item ? 'text' : kind
     if (group.length > 0 && kind !== undefined && own !== kind) {
       yield group
@@ -89,6 +90,14 @@ async function* groupsOf<T extends StreamItem>(items: AsyncIterable<T> | Iterabl
     kind = undefined
   }
   if (group.length > 0) yield group
+}
+
+/** @throws E_ARGUMENT for what has neither an image nor a text, such as a bare path */
+export function requireItem(item: StreamItem): void {
+  const { image, text, error } = (item ?? {}) as Partial<Record<'image' | 'text' | 'error', unknown>>
+  const isImage = typeof image === 'string' || ArrayBuffer.isView((image as { bytes?: unknown } | null | undefined)?.bytes)
+  if (!isImage && typeof text !== 'string' && error === undefined)
+    fail('E_ARGUMENT', 'items', 'each to be {image: path or {bytes, name}} or {text}', item)
 }
 
 function startGroup<T extends StreamItem>(

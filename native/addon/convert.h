@@ -14,7 +14,9 @@ namespace cambium {
 
 inline Napi::Error to_js_error(Napi::Env env, const std::string& code, const std::string& message) {
   Napi::Error error = Napi::Error::New(env, message);
+  error.Set("name", Napi::String::New(env, "CambiumError"));  // what isCambiumError asks
   error.Set("code", Napi::String::New(env, code));
+  error.Set("details", Napi::Object::New(env));
   return error;
 }
 
