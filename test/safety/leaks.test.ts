@@ -23,8 +23,8 @@ jest.setTimeout(600_000)
 
 test.each([
   // [what, how often, bytes that one leak of it would be at least]
-  ['step', 600, 20_000], // activations of a step: above 200 kB
-  ['load', 40, 2_000_000], // a model has 3.4 MB
+  ['step', 2000, 20_000], // activations of a step: above 200 kB
+  ['load', 200, 2_000_000], // a model has 3.4 MB
   ['image', 200, 200_000], // 1.9 MB decoded
   ['merge', 30, 2_500_000],
 ])('%s, %d times', async (what, count, leak) => {
