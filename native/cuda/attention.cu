@@ -24,13 +24,14 @@ Attention shape_of(CbContext* context, const attention_args& f) {
           f.offsets,
           f.branch,
           index_check(context, "attention: offsets"),
-          index_check(context, "attention: index")};
+          index_check(context, "attention: index"),
+          0};
 }
 
 // A warp a row and head: δ = dy · y, less the branch's part of it; lse and δ of the branch's own softmax.
 // rounded: extra keys and values are rounded to bf16, as the kernels on tensor cores take them.
 __global__ void statistics_kernel(Attention a, AttentionGradients g, bool rounded) {
-  const int64_t b = a.block_sample(), head = a.block_head(), i = int64_t(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, i = int64_t(blockIdx.x) * kRowsPerBlock + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || i >= count) return;
@@ -125,10 +126,11 @@ int attention_backward(CbContext* context, const attention_grads* g) {
     if (const int status = fill(context, &zero)) return status;
   }
   if (f.m > 0 && f.d > 0) {
-    const dim3 grid = grid_of(a, divide_up(f.max_tokens, kRowsPerBlock));
     const bool tensor_cores = fits_tensor_cores(a);
-    if (const int status = CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, a, to, tensor_cores))
-      return status;
+    const auto statistics = [&](const Attention& part, dim3 grid) {
+      return CB_LAUNCH(context, statistics_kernel, grid, dim3(kThreads), 0, part, to, tensor_cores);
+    };
+    if (const int status = over_samples(a, divide_up(f.max_tokens, kRowsPerBlock), statistics)) return status;
     if (const int status = (tensor_cores ? backward_bf16 : backward_plain)(context, a, to)) return status;
   }
   return branch ? sum_branch(context, f.branch, g->branch, f.batch, f.d, to.extra_keys, to.extra_values) : int(CB_OK);

@@ -24,12 +24,11 @@ struct Attention {
   AttentionBranch branch;
   IndexCheck rows, tasks;
 
-  // Sample and head of a block; see grid_of.
-  __device__ int64_t block_sample() const { return int64_t(blockIdx.y / unsigned(heads)) * gridDim.z + blockIdx.z; }
-  __device__ int64_t block_head() const { return blockIdx.y % unsigned(heads); }
-  // Rows of sample b; false when there is none or offsets are wrong.
+  int64_t from;  // the launch's first sample; blocks lie along x, heads along y, samples along z
+
+  // Rows of sample b; false when offsets are wrong.
   __device__ bool sample(int64_t b, int64_t* first, int64_t* count) const {
-    return b < batch && rows.sample(offsets, b, batch, m, max_tokens, first, count);
+    return rows.sample(offsets, b, batch, m, max_tokens, first, count);
   }
   // Element (row, column of the head) of q; k and v are d and 2 d further.
   __device__ int64_t query_at(int64_t row, int64_t head) const { return row * 3 * d + head * width; }
@@ -39,10 +38,15 @@ struct Attention {
   }
 };
 
-// `blocks` beside each other for every head of every sample. A grid has at most 65,535 along z: more samples go on along y.
-inline dim3 grid_of(const Attention& a, int64_t blocks) {
+// launch(part, grid) with `blocks` for every head of every sample: once, or for each 65,535 samples, no more fit into a grid.
+template <class F>
+int over_samples(const Attention& a, int64_t blocks, const F& launch) {
   constexpr int64_t kMost = 65535;
-  return dim3(unsigned(blocks), unsigned(a.heads * divide_up(a.batch, kMost)), unsigned(smaller(a.batch, kMost)));
+  for (Attention part = a; part.from < a.batch; part.from += kMost) {
+    const dim3 grid(unsigned(blocks), unsigned(a.heads), unsigned(smaller(a.batch - part.from, kMost)));
+    if (const int status = launch(part, grid)) return status;
+  }
+  return CB_OK;
 }
 
 // The extra keys of sample b and the weight of their softmax; false when it has none.

@@ -156,7 +156,7 @@ template <int WIDTH>
 __global__ void __launch_bounds__(kTileThreads)
     extra_keys_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTileRows;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = int(a.width);
   int64_t first, count;
   Keys extra;
@@ -275,7 +275,7 @@ __global__ void __launch_bounds__(kTileThreads, WIDTH > 64 ? 1 : 3)
     attention_backward_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g,
                               int tiles) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
-  Work w{a.block_sample(), a.block_head(), 0, 0, int64_t(blockIdx.x) % tiles * kTileRows};
+  Work w{a.from + blockIdx.z, blockIdx.y, 0, 0, int64_t(blockIdx.x) % tiles * kTileRows};
   if (!a.sample(w.b, &w.first, &w.count) || w.start >= w.count) return;
   const Room<WIDTH> room{shared};
   if (int(blockIdx.x) < tiles)
@@ -289,13 +289,15 @@ int run(CbContext* context, const Attention& a, const AttentionGradients& g) {
   constexpr size_t kBytes = Room<WIDTH>::kBytes;
   if (g.dqkv != nullptr) {
     const int64_t tiles = divide_up(a.max_tokens, kTileRows);
-    const int status = CB_LAUNCH(context, attention_backward_kernel<WIDTH>, grid_of(a, 2 * tiles),
-                                 dim3(kTileThreads), kBytes, a, g, int(tiles));
+    const int status = over_samples(a, 2 * tiles, [&](const Attention& part, dim3 grid) {
+      return CB_LAUNCH(context, attention_backward_kernel<WIDTH>, grid, dim3(kTileThreads), kBytes, part, g, int(tiles));
+    });
     if (status) return status;
   }
   if (g.extra_keys == nullptr) return CB_OK;
-  return CB_LAUNCH(context, extra_keys_kernel<WIDTH>, grid_of(a, divide_up(a.branch.length, kTileRows)),
-                   dim3(kTileThreads), kBytes, a, g);
+  return over_samples(a, divide_up(a.branch.length, kTileRows), [&](const Attention& part, dim3 grid) {
+    return CB_LAUNCH(context, extra_keys_kernel<WIDTH>, grid, dim3(kTileThreads), kBytes, part, g);
+  });
 }
 
 }  // namespace

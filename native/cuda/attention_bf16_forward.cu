@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kTileThreads)
     attention_forward_kernel(const __grid_constant__ Attention a, uint16_t* y, float* lse, int stages) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
   constexpr int kRows = kStageRows<KEYS>;
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTileRows;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = int(a.width);
   int64_t first, count;
   if (!a.sample(b, &first, &count) || start >= count) return;
@@ -188,10 +188,11 @@ __global__ void __launch_bounds__(kTileThreads)
 template <int WIDTH, int KEYS>
 int run(CbContext* context, const Attention& a, void* y, float* lse) {
   const int stages = a.max_tokens > 8 * KEYS ? 2 : 1;
-  const dim3 grid = grid_of(a, divide_up(a.max_tokens, kTileRows));
   const size_t bytes = RowTile<WIDTH>::bytes(kTileRows + stages * 2 * kStageRows<KEYS>);
-  return CB_LAUNCH(context, (attention_forward_kernel<WIDTH, KEYS>), grid, dim3(kTileThreads), bytes, a,
-                   static_cast<uint16_t*>(y), lse, stages);
+  return over_samples(a, divide_up(a.max_tokens, kTileRows), [&](const Attention& part, dim3 grid) {
+    return CB_LAUNCH(context, (attention_forward_kernel<WIDTH, KEYS>), grid, dim3(kTileThreads), bytes, part,
+                     static_cast<uint16_t*>(y), lse, stages);
+  });
 }
 
 }  // namespace

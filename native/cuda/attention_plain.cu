@@ -80,7 +80,7 @@ __device__ void attend(const Attention& a, const Keys& keys, int64_t first_query
 
 __global__ void forward_kernel(Attention a, Output y, float* lse) {
   CB_DYNAMIC_SHARED(float, shared);
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTile;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || start >= count) return;
@@ -156,7 +156,7 @@ __device__ void keys_gradient(const Attention& a, const AttentionGradients& g, c
 }
 
 __global__ void own_keys_kernel(Attention a, AttentionGradients g) {
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTile;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || start >= count) return;
   const Output dk{static_cast<char*>(g.dqkv) + a.d * int64_t(size_of(a.type)), a.type, 0};
@@ -166,7 +166,7 @@ __global__ void own_keys_kernel(Attention a, AttentionGradients g) {
 }
 
 __global__ void extra_keys_kernel(Attention a, AttentionGradients g) {
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTile;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
   int64_t first, count;
   Keys extra;
   float weight;
@@ -202,7 +202,7 @@ __device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64
 
 __global__ void queries_kernel(Attention a, AttentionGradients g) {
   CB_DYNAMIC_SHARED(float, shared);
-  const int64_t b = a.block_sample(), head = a.block_head(), start = int64_t(blockIdx.x) * kTile;
+  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   int64_t first, count;
   if (!a.sample(b, &first, &count) || start >= count) return;
@@ -230,25 +230,30 @@ __global__ void queries_kernel(Attention a, AttentionGradients g) {
   }
 }
 
-dim3 tiles_of(const Attention& a, int64_t rows) { return grid_of(a, divide_up(rows, kTile)); }
+// `kernel` with a block for each 32 of `rows`.
+template <class K, class... A>
+int launch_tiles(CbContext* context, const char* name, K kernel, const Attention& a, int64_t rows, size_t bytes,
+                 const A&... arguments) {
+  return over_samples(a, divide_up(rows, kTile), [&](const Attention& part, dim3 grid) {
+    return launch(context, name, kernel, grid, dim3(kThreads), bytes, part, arguments...);
+  });
+}
+#define LAUNCH_TILES(context, kernel, ...) launch_tiles(context, #kernel, kernel, __VA_ARGS__)
 
 }  // namespace
 
 int forward_plain(CbContext* context, const Attention& a, void* y, float* lse) {
-  return CB_LAUNCH(context, forward_kernel, tiles_of(a, a.max_tokens), dim3(kThreads), bytes_of(a, 3), a,
-                   Output{y, a.type, 0}, lse);
+  return LAUNCH_TILES(context, forward_kernel, a, a.max_tokens, bytes_of(a, 3), Output{y, a.type, 0}, lse);
 }
 
 int backward_plain(CbContext* context, const Attention& a, const AttentionGradients& g) {
   const size_t bytes = bytes_of(a, 4);
   if (g.dqkv != nullptr) {
-    if (const int status = CB_LAUNCH(context, own_keys_kernel, tiles_of(a, a.max_tokens), dim3(kThreads), bytes, a, g))
-      return status;
-    if (const int status = CB_LAUNCH(context, queries_kernel, tiles_of(a, a.max_tokens), dim3(kThreads), bytes, a, g))
-      return status;
+    if (const int status = LAUNCH_TILES(context, own_keys_kernel, a, a.max_tokens, bytes, g)) return status;
+    if (const int status = LAUNCH_TILES(context, queries_kernel, a, a.max_tokens, bytes, g)) return status;
   }
   if (g.extra_keys == nullptr) return CB_OK;
-  return CB_LAUNCH(context, extra_keys_kernel, tiles_of(a, a.branch.length), dim3(kThreads), bytes, a, g);
+  return LAUNCH_TILES(context, extra_keys_kernel, a, a.branch.length, bytes, g);
 }
 
 }  // namespace cuda

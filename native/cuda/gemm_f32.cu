@@ -76,9 +76,9 @@ struct TensorSums {
   }
 };
 
-// A block a multiprocessor will do (the second bound), or else ptxas saves registers and spills.
+// The second bound: blocks that a multiprocessor shall have at least. One of the large tiles will do, or else sm_80 spills.
 template <class Sums>
-__global__ void __launch_bounds__(kThreads, 1) product_f32_kernel(Product p, float* partial) {
+__global__ void __launch_bounds__(kThreads, Sums::kTile > 64 ? 1 : 4) product_f32_kernel(Product p, float* partial) {
   constexpr int kTile = Sums::kTile;
   __shared__ typename Sums::Tile a, b;
   const Corner first = corner_of(p, kTile);
