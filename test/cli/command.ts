@@ -11,6 +11,13 @@ export interface Outcome {
   readonly err: string
 }
 
+/** What was written, where each line is JSON. */
+export const linesOf = ({ out }: Outcome) =>
+  out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
 /** @param started is given the process, for its input */
 export function cambium(args: readonly string[], started?: (child: ChildProcess) => void): Promise<Outcome> {
   return run(args, [], {}, started)

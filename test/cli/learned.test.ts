@@ -3,15 +3,10 @@ import { join } from 'node:path'
 import { runLearn } from '../../lib/continual/run-learn.js'
 import { TASKS, writeStream } from '../continual/stream.js'
 import { temporaryFolder } from '../temporary-folder.js'
-import { type Outcome, program } from './command.js'
+import { linesOf, program } from './command.js'
 
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
-const linesOf = ({ out }: Outcome) =>
-  out
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line))
 
 beforeAll(async () => {
   const stream = await writeStream(folder)

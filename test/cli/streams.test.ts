@@ -5,18 +5,13 @@ import { Clip } from '../../lib/models/clip.js'
 import { classify } from '../../lib/train/classify.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
-import { cambium, type Outcome, program } from './command.js'
+import { cambium, linesOf, type Outcome, program } from './command.js'
 
 const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 const model = ['--model', at('clip'), '--dtype', 'f32']
 const root = join(__dirname, '../..')
 const source = ['--require', join(root, 'test/typescript.cjs'), join(root, 'lib/cli/main.ts')]
-const linesOf = ({ out }: Outcome) =>
-  out
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line))
 
 beforeAll(async () => {
   tinyClip(at('clip'))

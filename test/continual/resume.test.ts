@@ -1,11 +1,11 @@
 // A run over tasks that is stopped anywhere, or killed at any moment, ends with the same bytes as one that was not.
-import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LearnEvent } from '../../lib/continual/learn.js'
 import type { LearnReport } from '../../lib/continual/learn-report.js'
 import type { RunLearnOptions } from '../../lib/continual/run-learn.js'
 import type { StreamSpec } from '../../lib/continual/task-spec.js'
+import { type Kill, killedProcess } from '../safety/killed-process.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { runStream, writeStream } from './stream.js'
 
@@ -58,37 +58,7 @@ describe('stopped by its signal', () => {
   })
 })
 
-interface Kill {
-  /** milliseconds after it is ready */
-  readonly delay?: number
-  /** a file: killed when it first appears under its name */
-  readonly file?: string
-}
-
-/** Runs in a process of its own, killed as it is said. */
-function runIn(learn: RunLearnOptions, { delay, file = '' }: Kill = {}): Promise<{ done: boolean; err: string; milliseconds: number }> {
-  const required = ['../signal-hook.cjs', '../typescript.cjs'].flatMap((name) => ['--require', join(__dirname, name)])
-  const child = spawn(process.execPath, [...required, join(__dirname, '../safety/kill-child.ts'), JSON.stringify({ learn })], {
-    env: { ...process.env, CAMBIUM_SIGNAL: 'SIGKILL', CAMBIUM_SIGNAL_AT: file },
-  })
-  let [out, err, began] = ['', '', 0]
-  let timer: NodeJS.Timeout | undefined
-  child.stderr.on('data', (chunk) => {
-    err += chunk
-  })
-  child.stdout.on('data', (chunk) => {
-    out += chunk
-    if (began > 0) return
-    began = performance.now()
-    if (delay !== undefined) timer = setTimeout(() => child.kill('SIGKILL'), delay)
-  })
-  return new Promise((resolve) =>
-    child.on('close', () => {
-      clearTimeout(timer)
-      resolve({ done: out.includes('done'), err, milliseconds: performance.now() - began })
-    }),
-  )
-}
+const runIn = (learn: RunLearnOptions, kill?: Kill) => killedProcess({ learn }, kill)
 
 test('killed again and again, a run ends with the same bytes', async () => {
   const options = (out: string): RunLearnOptions => ({

@@ -1,12 +1,13 @@
-import { spawn } from 'node:child_process'
 import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { openClipFolder } from '../../lib/formats/clip-files.js'
 import type { FineTuneOptions } from '../../lib/train/fine-tune.js'
 import { readRunLog } from '../../lib/train/run-log.js'
+import { uniforms } from '../ops/normals.js'
 import { temporaryFolder } from '../temporary-folder.js'
 import { tinyClip, tinyImages } from '../tiny-clip.js'
 import type { KilledWork } from './kill-child.js'
+import { killedProcess } from './killed-process.js'
 import { contents, expectReadable, expectSame, leftoversBelow } from './readable.js'
 
 // Processes that train and merge are killed at random moments of their lives, again and again, and started anew. More than by
@@ -16,49 +17,7 @@ const folder = temporaryFolder()
 const at = (...parts: string[]) => join(folder, ...parts)
 let settings: FineTuneOptions
 
-/** Mulberry32. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
-const draw = random(Number(process.env.CAMBIUM_KILL_SEED ?? 20261122))
-
-interface End {
-  done: boolean
-  /** from `ready` to the end */
-  milliseconds: number
-  /** of a process that ended by itself */
-  code: number | null
-  err: string
-}
-
-/** Runs the work in a process of its own, killed `delay` ms after it is ready. */
-function run(work: KilledWork, delay = Number.POSITIVE_INFINITY): Promise<End> {
-  const args = ['--require', join(__dirname, '../typescript.cjs'), join(__dirname, 'kill-child.ts'), JSON.stringify(work)]
-  const child = spawn(process.execPath, args)
-  let [out, err, began] = ['', '', 0]
-  let timer: NodeJS.Timeout | undefined
-  child.stderr.on('data', (chunk) => {
-    err += chunk
-  })
-  child.stdout.on('data', (chunk) => {
-    out += chunk
-    if (began > 0 || !out.startsWith('ready')) return
-    began = performance.now()
-    if (Number.isFinite(delay)) timer = setTimeout(() => child.kill('SIGKILL'), delay)
-  })
-  return new Promise((resolve) =>
-    child.on('close', (code) => {
-      clearTimeout(timer)
-      resolve({ done: out.includes('done'), milliseconds: performance.now() - began, code, err })
-    }),
-  )
-}
+const draw = uniforms(Number(process.env.CAMBIUM_KILL_SEED ?? 20261122))
 
 beforeAll(async () => {
   tinyClip(at('clip'))
@@ -95,7 +54,7 @@ function results(out: string): unknown {
 }
 
 test('training killed at any moment goes on to the same bits, and every file can be read at every moment', async () => {
-  const whole = await run({ train: settings })
+  const whole = await killedProcess({ train: settings })
   expect(whole).toMatchObject({ done: true, code: 0, err: '' })
   const expected = contents(at('whole'), exact)
   expect([...expected.keys()]).toEqual(
@@ -107,7 +66,7 @@ test('training killed at any moment goes on to the same bits, and every file can
     rmSync(out, { recursive: true, force: true })
     for (let done = false, isFresh = true; !done; isFresh = false) {
       // As long as a whole life, so that each part of what is left is as likely as any other.
-      const end = await run({ train: { ...settings, out } }, kills < KILLS ? draw() * life : undefined)
+      const end = await killedProcess({ train: { ...settings, out } }, { delay: kills < KILLS ? draw() * life : undefined })
       expect(end.err).toBe('')
       done = end.done
       if (done && isFresh) life = end.milliseconds // the machine was slower before
@@ -126,7 +85,7 @@ test('merging killed at any moment leaves the folder as it was or whole', async 
   const merge = (out: string, alpha: number): KilledWork => ({
     merge: { model: at('clip'), adapter: at('whole', 'adapter'), out, alpha },
   })
-  const ends = [await run(merge(at('old'), 0.25)), await run(merge(at('new'), 1))]
+  const ends = [await killedProcess(merge(at('old'), 0.25)), await killedProcess(merge(at('new'), 1))]
   expect(ends).toMatchObject([{ done: true }, { done: true }])
   const [old, made] = [contents(at('old')), contents(at('new'))]
   let life = ends[1].milliseconds
@@ -136,7 +95,7 @@ test('merging killed at any moment leaves the folder as it was or whole', async 
     const fresh = draw() < 0.5
     if (!fresh) cpSync(at('old'), out, { recursive: true })
     for (let done = false; !done; ) {
-      const end = await run(merge(out, 1), kills < KILLS ? draw() * life : undefined)
+      const end = await killedProcess(merge(out, 1), { delay: kills < KILLS ? draw() * life : undefined })
       expect(end.err).toBe('')
       done = end.done
       if (done) life = Math.min(life, end.milliseconds)
