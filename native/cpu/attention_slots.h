@@ -1,8 +1,7 @@
 // Backward of the slots of a branch, for one head of one sample. Slots go as columns of the micro-kernel, all of them for a
 // tile of mr queries: Q and dY are the left panels that the keys' own backward has packed.
-//   separate: P = softmax of the slots' scores; dP = dY Vrᵀ; δ = rowsum(P ⊙ dP); dS = w P ⊙ (dP − δ); and since y is
-//             O + w·Or, the keys' delta = rowsum(dY ⊙ y) loses w·δ = rowsum(dY ⊙ w·Or): Or itself is not needed
-//   joint:    P = 2^(c·S − lse); dS = P ⊙ (dP − delta)
+//   separate: P = softmax of the slots' scores; dP = dY Vrᵀ; dS = w P ⊙ (dP − rowsum(P ⊙ dP))
+//   joint:    P = 2^(c·S − lse); P and P ⊙ dP add to the sums that the keys' delta is of; dS = P ⊙ (dP − delta)
 //   dVrᵀ = dYᵀ (w P);  dKrᵀ = Qᵀ dS / √K;  dQ += dS Kr / √K
 // Included by attention_backward.cc only.
 #pragma once
@@ -13,7 +12,7 @@ namespace CAMBIUM_LEVEL {
 
 struct SlotRoom {
   char *keys, *values, *keys_across;  // right: Krᵀ, Vrᵀ in panels of nr slots; Kr
-  char *p, *ds, *ds_left;             // right operands over all queries, a panel of nr slots after the other; left operand
+  char *p, *ds, *ds_left;             // right operands over all queries, a panel of nr slots after the other; left, of a tile
   float *scores, *dscores;            // tiles, [panels][mr][nr]
   float *p_by_slot, *ds_by_slot;      // a tile, [slots][lanes_of(s)]
 };
@@ -28,18 +27,19 @@ inline void take_slots(const AttentionShape& s, int64_t n, int64_t slots, Pieces
   r->keys_across = pieces.take<char>(right_bytes(s, slots, s.width));
   r->p = pieces.take<char>(right_bytes(s, rows, padded));
   r->ds = pieces.take<char>(right_bytes(s, rows, padded));
-  r->ds_left = pieces.take<char>(slots > 0 ? left_bytes(s, n, padded) : 0);
+  r->ds_left = pieces.take<char>(slots > 0 ? left_bytes(s, s.mr, padded) : 0);
   r->scores = pieces.take<float>(s.mr * padded * 4);
   r->dscores = pieces.take<float>(s.mr * padded * 4);
   r->p_by_slot = pieces.take<float>(padded * lanes_of(s) * 4);
   r->ds_by_slot = pieces.take<float>(padded * lanes_of(s) * 4);
 }
 
-// What the keys' backward has: left panels over all queries, and by query lse (in powers of two) and delta.
+// What the keys' backward has: left panels over all queries, lse by query (in powers of two), and a tile's delta
+// and sums of P.
 struct QueryPanels {
   const char *queries, *dys, *queries_across, *dys_across;
   const float* lse;
-  float* delta;
+  float *delta, *total;
 };
 
 // W rows of a tile from `row` on; behind its last row there are zeros.
@@ -56,9 +56,9 @@ inline void rows_to_lanes(const AttentionShape& s, int64_t slots, const float* t
   }
 }
 
-// Own softmax of W rows: scores become w·P and dp becomes dS; returns w·δ. dP counts from the heaviest slot's: where that has
+// Own softmax of W rows: scores become w·P and dp becomes dS. dP counts from the heaviest slot's: where that has
 // nearly all the weight, dP − δ loses nothing, and a single slot gets a gradient of exactly zero.
-CAMBIUM_INLINE vf differentiate_separate(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf w) {
+CAMBIUM_INLINE void differentiate_separate(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf w) {
   const vf factor = set(s.scale * kLog2E);
   const int64_t lanes = lanes_of(s);
   vf top = load(scores), base = load(dp), total{}, products{};
@@ -80,18 +80,22 @@ CAMBIUM_INLINE vf differentiate_separate(const AttentionShape& s, float* scores,
     store(scores + j * lanes, p);
     store(dp + j * lanes, p * (load(dp + j * lanes) - delta));
   }
-  return w * (delta + base);
 }
 
-// W rows of the joint softmax: scores become P and dp becomes dS.
-CAMBIUM_INLINE void differentiate_joint(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf lse, vf delta) {
+// W rows of the joint softmax, from delta and sum of P of the keys alone: scores become P and dp becomes dS; returns delta.
+CAMBIUM_INLINE vf differentiate_joint(const AttentionShape& s, float* scores, float* dp, int64_t slots, vf lse, vf delta, vf total) {
   const vf factor = set(s.scale * kLog2E);
   const int64_t lanes = lanes_of(s);
+  vf products = delta * total;
   for (int64_t j = 0; j < slots; ++j) {
     const vf p = exp2(fma(factor, load(scores + j * lanes), -lse));
     store(scores + j * lanes, p);
-    store(dp + j * lanes, p * (load(dp + j * lanes) - delta));
+    products = fma(p, load(dp + j * lanes), products);
+    total += p;
   }
+  delta = total == 0 ? vf{} : products / total;  // behind the last query: P = 0
+  for (int64_t j = 0; j < slots; ++j) store(dp + j * lanes, load(scores + j * lanes) * (load(dp + j * lanes) - delta));
+  return delta;
 }
 
 // W rows of P or dS, from `row` on, as rows of a right operand from `origin` + `row` on.
@@ -118,22 +122,23 @@ void differentiate_slot_rows(const AttentionShape& s, const Head& head, int64_t 
                              const SlotRoom& room) {
   const int64_t slots = head.branch.length, operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
   const int64_t rows = smaller(W, s.mr - row);
-  float *const delta = q.delta + origin + row, *const p = room.p_by_slot + row, *const ds = room.ds_by_slot + row;
+  float *const delta = q.delta + row, *const p = room.p_by_slot + row, *const ds = room.ds_by_slot + row;
   rows_to_lanes(s, slots, room.scores, row, room.p_by_slot);
   rows_to_lanes(s, slots, room.dscores, row, room.ds_by_slot);
-  vf lse = set(__builtin_inff()), d{};  // nothing comes from behind the tile's last row
+  vf lse = set(__builtin_inff()), d{}, total{};  // nothing comes from behind the tile's last row
   if (head.joint) {
-    for (int64_t i = 0; i < rows; ++i) lse[i] = q.lse[origin + row + i], d[i] = delta[i];
-    differentiate_joint(s, p, ds, slots, lse, d);
+    for (int64_t i = 0; i < rows; ++i) lse[i] = q.lse[origin + row + i], d[i] = delta[i], total[i] = q.total[row + i];
+    d = differentiate_joint(s, p, ds, slots, lse, d, total);
+    for (int64_t i = 0; i < rows; ++i) delta[i] = d[i];
   } else {
     const vi there = lane_index() < int32_t(head.n - origin - row);  // nor from behind the last query
-    d = differentiate_separate(s, p, ds, slots, there ? set(head.branch.weight) : vf{});
-    for (int64_t i = 0; i < rows; ++i) delta[i] -= d[i];
+    differentiate_separate(s, p, ds, slots, there ? set(head.branch.weight) : vf{});
   }
   lanes_to_rows<PAIRS>(s, slots, room.p_by_slot, origin, row, room.p, operand);
   lanes_to_rows<PAIRS>(s, slots, room.ds_by_slot, origin, row, room.ds, operand);
 }
 
+// dS of a tile's slots, for dQ, and what dKr and dVr take of it.
 template <bool PAIRS>
 void differentiate_slot_tile(const AttentionShape& s, const Head& head, int64_t tile, const QueryPanels& q,
                              const SlotRoom& room) {
@@ -145,20 +150,20 @@ void differentiate_slot_tile(const AttentionShape& s, const Head& head, int64_t 
     run(k, q.dys + tile * bytes, room.values + panel * right, room.dscores + panel * size, false);
   }
   for (int64_t row = 0; row < s.mr; row += W) differentiate_slot_rows<PAIRS>(s, head, tile * s.mr, row, q, room);
-  char* left = room.ds_left + tile * int64_t(a_panel_bytes(*s.kernel, divide_up(slots, s.nr) * s.nr));
-  s.kernel->pack_a({room.ds_by_slot, Element::f32, 1, lanes_of(s)}, s.mr, slots, left);
+  s.kernel->pack_a({room.ds_by_slot, Element::f32, 1, lanes_of(s)}, s.mr, slots, room.ds_left);
 }
 
-// dKr and dVr into this sample's partials, and dS for dQ. `result`, `ones` and `scales`: as in attention_backward.cc.
-template <bool PAIRS>
-void differentiate_slots(const AttentionShape& s, const Head& head, const QueryPanels& q, const SlotRoom& room,
-                         const BranchPartials& partials, float* result, const float* ones, const float* scales) {
-  const int64_t slots = head.branch.length;
+inline void pack_slots(const AttentionShape& s, const Head& head, const SlotRoom& room) {
   const MatrixView keys = slots_of(s, head.branch.keys, head), values = slots_of(s, head.branch.values, head);
-  pack_right(s, transposed(keys), s.width, slots, room.keys);
-  pack_right(s, transposed(values), s.width, slots, room.values);
-  pack_right(s, keys, slots, s.width, room.keys_across);
-  for (int64_t tile = 0; tile < divide_up(head.n, s.mr); ++tile) differentiate_slot_tile<PAIRS>(s, head, tile, q, room);
+  pack_right(s, transposed(keys), s.width, head.branch.length, room.keys);
+  pack_right(s, transposed(values), s.width, head.branch.length, room.values);
+  pack_right(s, keys, head.branch.length, s.width, room.keys_across);
+}
+
+// dKr and dVr into this sample's partials. `result`, `ones` and `scales`: as in attention_backward.cc.
+inline void store_slots(const AttentionShape& s, const Head& head, const QueryPanels& q, const SlotRoom& room,
+                        const BranchPartials& partials, float* result, const float* ones, const float* scales) {
+  const int64_t slots = head.branch.length;
   const int64_t operand = right_bytes(s, divide_up(head.n, s.mr) * s.mr, s.nr);
   for (int64_t first = 0, panel = 0; first < slots; first += s.nr, ++panel) {
     const int64_t columns = columns_for(s, slots - first), count = smaller(s.nr, slots - first);
@@ -174,15 +179,10 @@ void differentiate_slots(const AttentionShape& s, const Head& head, const QueryP
   }
 }
 
-// dQ += dS Kr: sums [tiles][panels of K][mr][nr].
-inline void add_slots_to_queries(const AttentionShape& s, const Head& head, const SlotRoom& room, float* dq) {
-  const int64_t slots = head.branch.length, panel = int64_t(a_panel_bytes(*s.kernel, divide_up(slots, s.nr) * s.nr));
-  const int64_t bytes = int64_t(b_panel_bytes(*s.kernel, slots)), panels = divide_up(s.width, s.nr), tile = s.mr * s.nr;
-  for (int64_t t = 0; t < divide_up(head.n, s.mr); ++t) {
-    for (int64_t j = 0; j < panels; ++j, dq += tile) {
-      s.kernel->run(padded_k(*s.kernel, slots), room.ds_left + t * panel, room.keys_across + j * bytes, dq, true);
-    }
-  }
+// dQ += dS Kr of a tile, panel j of K.
+inline void add_slots_to_queries(const AttentionShape& s, const Head& head, const SlotRoom& room, int64_t j, float* dq) {
+  const int64_t slots = head.branch.length, bytes = int64_t(b_panel_bytes(*s.kernel, slots));
+  s.kernel->run(padded_k(*s.kernel, slots), room.ds_left, room.keys_across + j * bytes, dq, true);
 }
 
 }  // namespace CAMBIUM_LEVEL

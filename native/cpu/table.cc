@@ -5,7 +5,7 @@ namespace cambium {
 namespace CAMBIUM_LEVEL {
 
 extern const Backend backend;
-const Backend backend = {CB_ABI_VERSION, sizeof(Backend), "cpu", "",  // cpu_backend() fills in the level in force
+const Backend backend = {CB_ABI_VERSION, sizeof(Backend), "cpu", "", 0,  // cpu_backend() fills in the level in force
 #define X(op) op##_forward, op##_backward,
                          CAMBIUM_OPS(X)
 #undef X

@@ -5,7 +5,7 @@
 namespace cambium {
 namespace cuda {
 
-const Backend table = {CB_ABI_VERSION, sizeof(Backend), "cuda", "cuda",
+const Backend table = {CB_ABI_VERSION, sizeof(Backend), "cuda", "cuda", 1,
 #define X(op) op##_forward, op##_backward,
                        CAMBIUM_OPS(X)
 #undef X

@@ -20,8 +20,10 @@ Tensor attention(Session& s, const Tensor& qkv, const Tensor& offsets, int64_t h
   a.branch = branch_of("attention", extra, a.batch, d);
   s.run("attention", s.backend().attention_forward, a);
   if (!wants) return y;
+  const Saved kept = s.backend().attention_reads_y ? Saved(y) : Saved();
+  if (!s.backend().attention_reads_y) a.y = nullptr;
   s.tape().record("attention", {y},
-                  [&s, a, vq = Var(qkv), vy = Var(y), sq = Saved(qkv), so = Saved(offsets), sy = Saved(y), lse, branch = BranchVars(extra)](Gradients& g) {
+                  [&s, a, vq = Var(qkv), vy = Var(y), sq = Saved(qkv), so = Saved(offsets), sy = kept, lse, branch = BranchVars(extra)](Gradients& g) {
                     const Tensor dy = g.take(vy);
                     if (!dy) return;
                     sq.get("attention"), so.get("attention"), sy.get("attention"), branch.check("attention");

@@ -40,7 +40,7 @@ typedef struct attention_args {
   AttentionBranch branch;
 } attention_args;
 typedef struct attention_grads {
-  const attention_args* f;  // y holds the saved result
+  const attention_args* f;  // y holds the saved result where the table's attention_reads_y says so; else it is null
   const void* dy;
   void* dqkv;  // [M,3D], overwritten; null where only the branch trains
   AttentionBranchGrads branch;

@@ -20,12 +20,13 @@ extern "C" {
   X(l2_normalize) X(contrastive) X(cross_entropy) X(sum) X(add) X(multiply) X(scale) X(dropout)
 #define CAMBIUM_FORWARD_OPS(X) X(cast) X(fill) X(copy) X(squared_norm) X(adamw) X(sgd) X(interpolate) X(low_rank_norm)
 
-enum { CB_ABI_VERSION = 4 };
+enum { CB_ABI_VERSION = 5 };
 
 typedef struct Backend {
   uint32_t version, size;  // CB_ABI_VERSION, sizeof(Backend)
   const char* name;        // "cpu", "cuda"
   const char* level;       // "avx512", "sm_90a": what is in force
+  int32_t attention_reads_y;  // attention_backward reads y: it must be kept until then
 #define X(op)                                       \
   int (*op##_forward)(CbContext*, const op##_args*); \
   int (*op##_backward)(CbContext*, const op##_grads*);
