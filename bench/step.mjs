@@ -3,11 +3,11 @@
  * 77 tokens a text, AdamW, EMA), inference on the merged model, or classification, on the inputs that make_clip.py wrote.
  *
  *   node bench/step.mjs --model DIR [--dtype bf16|f32] [--work train|infer|classify] [--threads 2] [--batch B] [--serve]
- *        [--tower image|text|both] [--last-block all|pooled] [--keep-packed] [--save-text] [--text full|prompts] [--drop P]
- *        [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph] [--dump FILE]
+ *        [--tower image|text|both] [--last-block all|pooled] [--keep-packed] [--save-text] [--dedupe] [--cut]
+ *        [--text full|prompts] [--drop P] [--checkpoint none|blocks] [--classes 64] [--cached-text] [--device cuda] [--graph] [--dump FILE]
  *
- * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once, text cut
- * to its length) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
+ * By default nothing is left out that PyTorch computes. --last-block pooled and --save-text (equal prompts once: --dedupe, text cut
+ * to its length: --cut) leave out what changes no result; --drop P drops adapters as the paper does. Texts fill the context
  * (--text full), or are 11 tokens long and four different ones in a batch, as class prompts are. infer encodes one --tower or
  * one after the other; its number is the mean square of the features, as the peers' is. classify takes the cosines of images
  * with --classes prompts of 11 tokens, encoding these with every batch, or once with --cached-text, as the library does; its
@@ -36,6 +36,8 @@ const { values: args } = parseArgs({
     threads: { type: 'string', default: '2' },
     'keep-packed': { type: 'boolean', default: false },
     'save-text': { type: 'boolean', default: false },
+    dedupe: { type: 'boolean', default: false },
+    cut: { type: 'boolean', default: false },
     'last-block': { type: 'string', default: 'all' },
     checkpoint: { type: 'string', default: 'none' },
     drop: { type: 'string', default: '0' },
@@ -57,7 +59,7 @@ const clip = await Clip.load(args.model, {
   keepPacked: args['keep-packed'],
 })
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
-const textOptions = args['save-text'] ? {} : { dedupe: false, cut: false }
+const textOptions = { dedupe: args['save-text'] || args.dedupe, cut: args['save-text'] || args.cut }
 let steps = 0
 
 function trainer() {
