@@ -3,14 +3,14 @@
  * time. The same seed gives the same batches whatever the timing; it can start anywhere, and each batch says where the next
  * one starts, which is all that a resumed run needs.
  */
-import { abortReason, CambiumError, isCambiumError, messageOf } from '../errors.js'
+import { abortReason, CambiumError, isCambiumError } from '../errors.js'
 import type { TrainCrop } from '../formats/crop.js'
 import type { ImagePreprocessor } from '../formats/preprocessor.js'
-import { native } from '../native.js'
 import type { Dataset, Sample } from './dataset.js'
 import { imageName } from './decode.js'
 import { ImageCache } from './image-cache.js'
 import { Limiter } from './limiter.js'
+import { preprocessImage } from './preprocess-image.js'
 import { fillTemplate } from './prompts.js'
 import { type DataRandom, philoxRandom, shuffledOrder } from './random.js'
 
@@ -187,24 +187,12 @@ class Loader {
     return { index, epoch, position, last: position === this.dataset.length, pixels, text }
   }
 
-  async #load(sample: Sample, index: number, draws: () => number): Promise<Float32Array> {
+  async #load({ image: source }: Sample, index: number, draws: () => number): Promise<Float32Array> {
     const { preprocessor, augment, exif } = this.options
-    const { data, width, height } = await this.#cache.load(index, sample.image, { exif })
+    const image = await this.#cache.load(index, source, { exif })
+    const { width, height } = image
     const plan = augment === undefined ? preprocessor.plan(width, height) : preprocessor.trainPlan(width, height, draws, augment)
-    try {
-      return await native.preprocessImage(data, width, height, plan)
-    } catch (error) {
-      // A line of pixels, say, which would become an image of gigabytes.
-      const name = imageName(sample.image)
-      throw new CambiumError(
-        'E_IMAGE',
-        `${name}: expected an image that can be resized, got ${width} x ${height} pixels (${messageOf(error)})`,
-        {
-          cause: error,
-          details: { image: name },
-        },
-      )
-    }
+    return preprocessImage(image, imageName(source), plan)
   }
 
   #textOf({ id, captions, label }: Sample, draws: () => number): string | undefined {

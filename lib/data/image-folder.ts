@@ -2,9 +2,9 @@
 
 import { extname, join } from 'node:path'
 import { CambiumError, messageOf } from '../errors.js'
-import { readdir } from '../files.js'
 import { type ClassNames, namesOfFolders, readClassNames } from './class-names.js'
 import { Dataset, type DatasetOptions, type Sample } from './dataset.js'
+import { type Listed, listFolder } from './list-folder.js'
 
 export interface ImageFolderOptions extends Omit<DatasetOptions, 'classNames'> {
   /** A list in the order of the sorted folders, an object folder -> name, or the path of a file with either. Default: the folders' names, `_` as space. */
@@ -48,26 +48,23 @@ export class ImageFolder extends Dataset {
 }
 
 async function classFolders(path: string): Promise<string[]> {
-  const entries = await list(path)
-  return entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map((entry) => entry.name)
+  return (await list(path)).filter(({ isFolder }) => isFolder).map(({ name }) => name)
 }
 
 /** Paths relative to `root`, with `/`, sorted within each folder. */
 async function imagesBelow(root: string, folder: string): Promise<string[]> {
   const found: string[] = []
-  for (const entry of await list(join(root, folder))) {
-    if (entry.name.startsWith('.')) continue
-    const id = `${folder}/${entry.name}`
-    if (entry.isDirectory()) found.push(...(await imagesBelow(root, id)))
-    else if (isImageName(entry.name)) found.push(id)
+  for (const { name, isFolder } of await list(join(root, folder))) {
+    const id = `${folder}/${name}`
+    if (isFolder) found.push(...(await imagesBelow(root, id)))
+    else if (isImageName(name)) found.push(id)
   }
   return found
 }
 
-async function list(path: string) {
+async function list(path: string): Promise<Listed[]> {
   try {
-    const entries = await readdir(path, { withFileTypes: true })
-    return entries.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    return await listFolder(path)
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ENOENT'
     throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_IO', `${path}: ${missing ? 'no such folder' : messageOf(error)}`, { cause: error })

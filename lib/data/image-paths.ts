@@ -1,9 +1,10 @@
 /** Images named on a command line: files, folders (every image below) and patterns, found one at a time. */
 
 import { join, normalize, sep } from 'node:path'
-import { CambiumError } from '../errors.js'
-import { readdir, stat } from '../files.js'
+import { CambiumError, messageOf } from '../errors.js'
+import { stat } from '../files.js'
 import { isImageName } from './image-folder.js'
+import { listFolder } from './list-folder.js'
 
 /**
  * Paths in the order given, and by name within a folder. A file is taken as it is, also when it does not exist: who reads it says
@@ -14,7 +15,7 @@ export async function* imagePaths(inputs: Iterable<string>): AsyncGenerator<stri
   for (const input of inputs) {
     const info = await stat(input).catch(() => undefined)
     if (info?.isDirectory()) yield* orThrow(input, 'a folder with images', imagesBelow(input))
-    else if (info === undefined && /[*?]/.test(input)) yield* orThrow(input, 'a pattern of images', matches(input))
+    else if (info === undefined && /[*?]/.test(input)) yield* orThrow(input, 'images that match the pattern', matches(input))
     else yield input
   }
 }
@@ -47,13 +48,12 @@ function patternOf(part: string): string {
 }
 
 async function* imagesBelow(folder: string): AsyncGenerator<string, void, undefined> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error) => {
-    throw new CambiumError('E_NOT_FOUND', `${folder}: expected a folder that can be read, got ${error.code}`, { cause: error })
+  const entries = await listFolder(folder).catch((error) => {
+    throw new CambiumError('E_NOT_FOUND', `${folder}: expected a folder that can be read, got ${messageOf(error)}`, { cause: error })
   })
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(folder, entry.name)
-    if (entry.name.startsWith('.')) continue
-    if (entry.isDirectory()) yield* imagesBelow(path)
-    else if (isImageName(entry.name)) yield path
+  for (const { name, isFolder } of entries) {
+    const path = join(folder, name)
+    if (isFolder) yield* imagesBelow(path)
+    else if (isImageName(name)) yield path
   }
 }

@@ -2,12 +2,12 @@
  * Features of any number of images and texts, in their order, with a bounded number of them in memory: while one batch is
  * computed, the next is decoded and results of the one before are handed out. The consumer sets the pace.
  */
-import { decodeImage, type ImageSource } from '../data/decode.js'
+import { decodeImage, type ImageSource, imageName } from '../data/decode.js'
 import { Limiter } from '../data/limiter.js'
+import { preprocessImage } from '../data/preprocess-image.js'
 import { abortReason, CambiumError, fail, isCambiumError } from '../errors.js'
 import type { Injection } from '../injection/injection.js'
 import type { Clip } from '../models/clip.js'
-import { native } from '../native.js'
 import { l2Normalize } from '../ops.js'
 import { noGradient, step, Tensor } from '../tensor.js'
 
@@ -142,8 +142,8 @@ async function load(clip: Clip, item: StreamItem, exif: boolean | undefined): Pr
   if ('error' in item) return item.error
   if ('text' in item) return item.text
   try {
-    const { data, width, height } = await decodeImage(item.image, { exif })
-    return new Pixels(await native.preprocessImage(data, width, height, clip.preprocessor.plan(width, height)))
+    const image = await decodeImage(item.image, { exif })
+    return new Pixels(await preprocessImage(image, imageName(item.image), clip.preprocessor.plan(image.width, image.height)))
   } catch (error) {
     if (isCambiumError(error) && error.code === 'E_IMAGE') return error
     throw error

@@ -217,6 +217,6 @@ test('what cannot be found is an error of the run', async () => {
     cambium(['embed', ...model, at('photos', 'red/0.png'), '--out', at('no', 'folder.jsonl')]),
   ])
   expect(nothing).toMatchObject({ code: 1, err: expect.stringMatching(/expected a folder with images, got none \(E_NOT_FOUND\)/) })
-  expect(pattern).toMatchObject({ code: 1, err: expect.stringMatching(/expected a pattern of images, got none \(E_NOT_FOUND\)/) })
+  expect(pattern).toMatchObject({ code: 1, err: expect.stringMatching(/expected images that match the pattern, got none \(E_NOT_FOUND\)/) })
   expect(file).toMatchObject({ code: 1, err: expect.stringMatching(/folder\.jsonl.*\(E_NOT_FOUND\)/) })
 })

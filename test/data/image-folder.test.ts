@@ -1,5 +1,5 @@
 /** Classes from folders and their names. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { nameOfFolder, readClassNames } from '../../lib/data/class-names.js'
 import { ImageFolder } from '../../lib/data/image-folder.js'
@@ -92,4 +92,23 @@ test('no folder, no classes, no images', async () => {
   await expect(ImageFolder.open(join(root, 'none'))).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
   await expect(ImageFolder.open(tree('flat', ['a.png']))).rejects.toMatchObject({ code: 'E_DATA' })
   await expect(ImageFolder.open(tree('texts', ['a/a.txt']))).rejects.toMatchObject({ code: 'E_DATA' })
+})
+
+test('links count as what they lead to; one to a folder above is left out', async () => {
+  const linked = tree('linked', ['real/1.png', 'store/2.png', 'store/deep/3.png'])
+  symlinkSync(join(linked, 'store'), join(linked, 'link'))
+  symlinkSync(join(linked, 'real', '1.png'), join(linked, 'real', '4.png'))
+  symlinkSync(linked, join(linked, 'real', 'round'))
+  symlinkSync(join(linked, 'real'), join(linked, 'real', 'itself'))
+  symlinkSync(join(linked, 'nowhere'), join(linked, 'real', 'lost'))
+  const set = await ImageFolder.open(linked)
+  expect(set.folders).toEqual(['link', 'real', 'store'])
+  expect(set.samples.map(({ id }) => id)).toEqual([
+    'link/2.png',
+    'link/deep/3.png',
+    'real/1.png',
+    'real/4.png',
+    'store/2.png',
+    'store/deep/3.png',
+  ])
 })

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { Dataset } from '../../lib/data/dataset.js'
 import { imagePaths } from '../../lib/data/image-paths.js'
 import { CambiumError } from '../../lib/errors.js'
@@ -94,4 +95,17 @@ test('a source that fails, an abort and a wrong batch are thrown', async () => {
   await expect(stream.next()).rejects.toThrow('enough')
   await expect(all(encodeStream(clip, [], { batch: 0 }))).rejects.toMatchObject({ code: 'E_OPTION' })
   expect(await all(encodeStream(clip, []))).toEqual([])
+})
+
+test('an image that cannot be resized is told by its name, in its place', async () => {
+  const thin = join(folder, 'thin.png')
+  await sharp(Buffer.alloc(6000), { raw: { width: 1, height: 2000, channels: 3 } })
+    .png()
+    .toFile(thin)
+  const [first, second] = await all(encodeStream(clip, [{ image: thin }, { image: images[0] }]))
+  expect(first.error).toMatchObject({
+    code: 'E_IMAGE',
+    message: expect.stringMatching(/thin\.png: expected an image that can be resized, got 1 x 2000 pixels \(/),
+  })
+  expect(second.feature).toBeDefined()
 })
