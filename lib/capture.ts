@@ -32,6 +32,7 @@ export interface CaptureOptions {
 }
 
 /**
+ * Makes a step that a GPU records at its second run of some shapes and replays from then on; the same bits as calling `fn`.
  * @param fn queues the step from its inputs and returns its results; it may change parameters and optimizer state in place, and
  * must depend on nothing else that changes but `shape`. Parameters' gradients must be used up inside (by an optimizer).
  */

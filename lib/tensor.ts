@@ -22,6 +22,7 @@ export class Tensor implements Disposable {
     return new Tensor(native.create(dtype, shape, data))
   }
 
+  /** Zeros; a scope owns them as those of {@link Tensor.from}. */
   static zeros(shape: readonly number[], dtype: DType = 'f32'): Tensor {
     return new Tensor(native.create(dtype, shape, null))
   }
@@ -81,6 +82,7 @@ export class Tensor implements Disposable {
     native.write(this.id, data)
   }
 
+  /** Frees it; what was queued before still reads it. */
   dispose(): void {
     native.free(this.id)
   }
@@ -101,6 +103,7 @@ export class Parameter extends Tensor {
     super(id)
   }
 
+  /** @param data values in row-major order; null: zeros */
   static named(name: string, data: Bytes | null, shape: readonly number[], dtype: DType = 'f32'): Parameter {
     return new Parameter(native.create(dtype, shape, data, true), name)
   }

@@ -20,7 +20,7 @@ export interface OpenedAdapter {
   readonly alpha: number
 }
 
-/** @throws those of loadAdapter and loadLora */
+/** Opens an adapter for its model; the caller disposes it. @throws those of loadAdapter and loadLora */
 export async function openAdapter(clip: Clip, folder: string): Promise<OpenedAdapter> {
   await finishFolder(folder)
   const config = await readJsonObject(join(folder, 'adapter_config.json'))

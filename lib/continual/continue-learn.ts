@@ -22,6 +22,7 @@ export interface ContinueLearnOptions extends RunSettings {
 }
 
 /**
+ * Goes on with one run, or with all of a folder, learning the tasks that each has not learned.
  * @returns the reports of the runs; undefined when it was stopped (the same call goes on)
  * @throws E_NOT_FOUND for a folder without a run, E_BASE for another model, E_RUN for another protocol, what opening and training throw
  */

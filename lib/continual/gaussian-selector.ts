@@ -25,6 +25,7 @@ export interface TaskSelection extends Selection {
 }
 
 /**
+ * The densest task of each image, and its weight.
  * @param features frozen features f32 [N, D], normalised
  * @param tasks at least one
  * @throws E_OPTION for a voteBatch that is no positive integer

@@ -63,7 +63,7 @@ export function accuracyMatrix({ sets, stages, protocol }: LearnReport, space: L
   return { rows, images: tests.map(({ images }) => images) }
 }
 
-/** @param among tasks that Transfer is taken over (as in {@link aboveChance}); default all */
+/** All measures of a run. Pure. @param among tasks that Transfer is taken over (as in {@link aboveChance}); default all */
 export function learnMetrics({ rows, images }: AccuracyMatrix, among?: readonly number[]): LearnMetrics {
   const count = images.length
   const tasks = images.map((_, i) => i)

@@ -70,6 +70,7 @@ export type RunLearnEvent =
   | LearnEvent
 
 /**
+ * Runs every method with every seed over a stream, each in a folder of its own; what is finished is not run again.
  * @returns the reports of all runs, method by method; undefined when it was stopped (the same call goes on)
  * @throws E_OPTION for methods or settings that there are not, E_RUN for a folder that holds another run, what opening and training throw
  */

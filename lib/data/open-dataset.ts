@@ -33,7 +33,10 @@ export interface OpenDatasetOptions {
   skipBroken?: boolean
 }
 
-/** Opens a set of images by its path; images are read later. Errors: E_NOT_FOUND; E_DATA; E_CLASS_NAMES; E_TEMPLATE; E_CONFIG for a malformed classes.json. */
+/**
+ * Opens a set of images by its path; images are read later.
+ * Errors: E_NOT_FOUND; E_DATA; E_CLASS_NAMES; E_TEMPLATE; E_CONFIG for a malformed classes.json.
+ */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
   const info = await stat(path).catch((error) => Promise.reject(ioError(path, error)))
   const own = await findClassFile(info.isDirectory() ? path : dirname(path))

@@ -19,7 +19,10 @@ import { Edits } from './edits.js'
 import type { CheckpointRecipe } from './recipe-schema.js'
 import { requireOther, type WriteOptions, type WriteReport, writeMerged } from './write-merged.js'
 
-/** @throws E_CHECKPOINT with every tensor that is missing or of another shape, and those of openCheckpoint and writeMerged */
+/**
+ * Writes the combination into a folder of its own, which appears whole or not at all.
+ * @throws E_CHECKPOINT with every tensor that is missing or of another shape, and those of openCheckpoint and writeMerged
+ */
 export async function combineCheckpoints(recipe: CheckpointRecipe, options: WriteOptions): Promise<WriteReport> {
   const paths = [...(recipe.base === undefined ? [] : [recipe.base]), ...recipe.models.map(({ path }) => path)]
   const checkpoints = await Promise.all(paths.map((path) => openCheckpoint(path)))

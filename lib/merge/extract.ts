@@ -57,7 +57,10 @@ export interface ExtractReport {
 }
 
 const OUTSIDE = /(^|[._])(embed\w*|wte|wpe|lm_head|head|classifier)([._]|$)/
-/** @throws E_CHECKPOINT for tensors that are missing or of another shape, E_OPTION when nothing has changed */
+/**
+ * Writes the PEFT adapter that comes nearest to the difference of two checkpoints.
+ * @throws E_CHECKPOINT for tensors that are missing or of another shape, E_OPTION when nothing has changed
+ */
 export async function extractLora(options: ExtractOptions): Promise<ExtractReport> {
   const began = performance.now()
   const { out, rank = 16, exact, signal, onProgress } = options

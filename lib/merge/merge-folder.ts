@@ -30,6 +30,7 @@ export interface MergeReport extends WriteReport {
 }
 
 /**
+ * Writes a checkpoint with adapters merged into it.
  * @throws E_ADAPTER with every tensor that does not fit, E_BASE, and those of openCheckpoint and writeMerged
  */
 export async function mergeFolder(options: MergeFolderOptions): Promise<MergeReport> {

@@ -76,7 +76,9 @@ export const adapterRecipe = z.strictObject({
   rank: z.number().int().positive().optional(),
 })
 
+/** Checkpoints into one, as a recipe file has it. See docs/merging.md. */
 export type CheckpointRecipe = z.infer<typeof checkpointRecipe>
+/** Adapters into one, as a recipe file has it. See docs/merging.md. */
 export type AdapterRecipe = z.infer<typeof adapterRecipe>
 
 /** Checks a parsed file. @param where leads what is wrong: the file @throws E_USAGE */

@@ -9,7 +9,7 @@ import type { WriteOptions, WriteReport } from './write-merged.js'
 /** What a recipe made: an adapter, or a checkpoint. */
 export type RecipeReport = ({ readonly kind: 'adapter' } & CombineReport) | ({ readonly kind: 'checkpoint' } & WriteReport)
 
-/** @throws E_USAGE for a file that is no recipe */
+/** Reads a recipe (YAML) and checks it. @throws E_USAGE for a file that is no recipe */
 export async function readRecipe(path: string): Promise<CheckpointRecipe | AdapterRecipe> {
   let raw: unknown
   try {
@@ -21,6 +21,7 @@ export async function readRecipe(path: string): Promise<CheckpointRecipe | Adapt
 }
 
 /**
+ * Runs a recipe.
  * @param options.out before the recipe's own
  * @throws E_USAGE without a folder for the result, and as combineCheckpoints and combineAdapters
  */

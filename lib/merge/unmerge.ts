@@ -51,7 +51,10 @@ export interface RestoredTensor {
   readonly relative: number
 }
 
-/** @throws E_UNMERGE for what cannot be subtracted, or when neither original bytes nor adapters are given; as mergeFolder */
+/**
+ * Writes a merged checkpoint without its adapters: from the original bytes that were kept, or by subtraction.
+ * @throws E_UNMERGE for what cannot be subtracted, or when neither original bytes nor adapters are given; as mergeFolder
+ */
 export async function unmergeFolder(options: UnmergeOptions): Promise<UnmergeReport> {
   const { model, adapter = [], original } = options
   if (await isFolder(model)) await finishFolder(model)

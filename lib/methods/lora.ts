@@ -58,7 +58,10 @@ export class Lora implements Method {
     }
   }
 
-  /** @throws E_OPTION for options out of range, names that mean no linear, DoRA with PiSSA or OLoRA */
+  /**
+   * Reads what the start needs of the weights, and allocates the factors.
+   * @throws E_OPTION for options out of range, names that mean no linear, DoRA with PiSSA or OLoRA
+   */
   static async create(clip: Clip, options: LoraOptions = {}): Promise<Lora> {
     const { dropout: p = 0, init = 'kaiming', dora } = options
     if (!(p >= 0 && p < 1)) throw new CambiumError('E_OPTION', `dropout: expected a probability in [0, 1), got ${p}`)
@@ -124,6 +127,7 @@ export class Lora implements Method {
     }
   }
 
+  /** Frees the factors; the model is as it was. */
   dispose(): void {
     this.modules.forEach(disposeModule)
     this.state.dispose()

@@ -201,6 +201,7 @@ export class Clip {
     return saveClip(this, folder, options)
   }
 
+  /** Frees the weights. */
   dispose(): void {
     this.weights.dispose()
   }

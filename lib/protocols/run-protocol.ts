@@ -13,34 +13,23 @@ import { native } from '../native.js'
 import { DEFAULT_TEMPLATES, DecodedImages } from '../train/features.js'
 import { methodDefaults } from '../train/fine-tune-method.js'
 import { baseToNovel } from './base-to-novel.js'
-import { type CellOptions, type CellOutcome, policiesOf, trainCell, zeroShotCell } from './cell.js'
+import { type CellOptions, type CellOutcome, trainCell, zeroShotCell } from './cell.js'
 import { type CellResult, readCells, writeCells } from './cells-file.js'
 import { crossDataset } from './cross-dataset.js'
 import { fewShot } from './few-shot.js'
-import type { OpenDatasets, Protocol, ProtocolMethod, ProtocolOptions, Row, Task } from './protocol.js'
+import type { OpenDatasets, Protocol, ProtocolOptions, Task } from './protocol.js'
+import { markdown, type ProtocolReport, tablesOf } from './results.js'
 import { retrieval } from './retrieval.js'
+
+export type { ProtocolReport } from './results.js'
 
 export const PROTOCOL = { 'few-shot': fewShot, 'base-to-novel': baseToNovel, 'cross-dataset': crossDataset, retrieval } as const
 
 /** Decoded images of the test sets that are kept from cell to cell. */
 const DECODED_BYTES = 1e9
 
-/** `results.json`: every cell, and the tables as the papers print them. `level` is the CPU level that computed. */
-export interface ProtocolReport {
-  readonly protocol: string
-  readonly about: string
-  /** Folder of the pretrained CLIP. */
-  readonly model: string
-  readonly seeds: readonly number[]
-  /** CPU level that computed, and with how many threads. */
-  readonly level: string
-  readonly threads: number
-  readonly cells: readonly CellResult[]
-  /** Cells as text, the head first. */
-  readonly tables: readonly { readonly title: string; readonly rows: readonly (readonly string[])[] }[]
-}
-
 /**
+ * Trains every method on every task of a protocol, and writes `results.json` and `results.md`; cells that are finished are not run again.
  * @throws E_OPTION for a protocol without datasets or methods, E_DATA for test classes that are not the training set's, E_MEMORY,
  * E_OUT for a folder that another process writes, the errors of files; the signal's reason when aborted
  */
@@ -57,24 +46,12 @@ export async function runProtocol(options: ProtocolOptions): Promise<ProtocolRep
   const cells = await readCells(out)
     .then((known) => runCells(plan, tasks, { ...options, decoded }, base, known))
     .finally(release)
-  const rows = rowsOf(options.methods, cells)
   const { level, threads } = native.backendInfo()
-  const tables = protocol.tables(tasks, open).map(({ title, columns }) => ({
-    title,
-    rows: [['%', ...columns.map(({ head }) => head)], ...rows.map((row) => [row.name, ...columns.map((column) => column.value(row))])],
-  }))
-  const report: ProtocolReport = {
-    protocol: protocol.name,
-    about: protocol.about,
-    model: options.model,
-    seeds,
-    level,
-    threads,
-    cells,
-    tables,
-  }
+  const { name, about } = protocol
+  const tables = tablesOf(protocol.tables(tasks, open), options.methods, cells)
+  const report: ProtocolReport = { protocol: name, about, model: options.model, seeds, level, threads, cells, tables }
   await writeFileAtomic(join(out, 'results.json'), `${JSON.stringify(report, null, 2)}\n`)
-  await writeFileAtomic(join(out, 'results.md'), markdown(report, options))
+  await writeFileAtomic(join(out, 'results.md'), markdown(report, options.methods))
   return report
 }
 
@@ -167,58 +144,4 @@ function taskIdentity(
   const sets = tests.map(({ name: set, data }) => [set, digestOf(data)])
   const digests = [digestOf(train), validation && digestOf(validation.data), sets]
   return [name, seed, digests, { epochs, batch, warmup, tried, templates, dtype, imageSize, skipBroken, exif }]
-}
-
-function rowsOf(methods: readonly ProtocolMethod[], cells: readonly CellResult[]): Row[] {
-  const row = (name: string, method: string, policy: number | 'validation', same: (cell: CellResult, task: Task) => boolean): Row => ({
-    name,
-    scores: (task, measure) =>
-      cells
-        .filter((cell) => cell.method === method && same(cell, task))
-        .flatMap(({ points }) => points.filter((point) => point.policy === policy).map(({ measures }) => measures[measure]))
-        .filter((value) => value !== undefined),
-  })
-  const pretrained = row('zero-shot', 'zero-shot', 0, (cell, task) => cell.dataset === task.dataset)
-  const trained = methods.flatMap((method) =>
-    policiesOf(method).map((policy, _, all) => {
-      const name = all.length === 1 ? method.name : `${method.name}, α ${policy === 'validation' ? 'on validation' : policy}`
-      return row(name, method.name, policy, (cell, task) => cell.task === task.name)
-    }),
-  )
-  return [pretrained, ...trained]
-}
-
-function markdown({ about, protocol, model, seeds, level, threads, cells, tables }: ProtocolReport, { methods }: ProtocolOptions): string {
-  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`
-  const table = ({ title, rows }: ProtocolReport['tables'][number]) =>
-    [`## ${title}`, '', line(rows[0]), line(rows[0].map(() => '---')), ...rows.slice(1).map(line), ''].join('\n')
-  const chosen = cells
-    .filter(({ rate }) => rate !== undefined)
-    .map(({ task, seed, method, rate, images, steps, points }) =>
-      line([
-        task,
-        method,
-        String(seed),
-        String(images),
-        String(steps),
-        String(rate),
-        points.map(({ alpha }) => Number(alpha.toFixed(3))).join(', '),
-      ]),
-    )
-  return [
-    `# ${protocol}`,
-    '',
-    about,
-    '',
-    `Model ${model}; level ${level}, ${threads} threads; mean ± standard deviation over seeds ${seeds.join(', ')}; top-1 in percent where nothing else is said. Settings are chosen on validation.`,
-    `Methods: ${methods.map(({ name, ...rest }) => `${name} ${JSON.stringify(rest)}`).join('; ')}.`,
-    '',
-    ...tables.map(table),
-    '## Cells',
-    '',
-    line(['task', 'method', 'seed', 'images', 'steps', 'rate', 'α']),
-    line(Array.from({ length: 7 }, () => '---')),
-    ...chosen,
-    '',
-  ].join('\n')
 }

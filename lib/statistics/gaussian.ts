@@ -60,7 +60,7 @@ export class Gaussian {
     return this.mean.byteLength + this.covariance.byteLength + this.factor.byteLength
   }
 
-  /** @throws E_DATA without samples, E_OPTION, E_NOT_POSITIVE when the estimate is singular */
+  /** Estimates and factorises. @throws E_DATA without samples, E_OPTION, E_NOT_POSITIVE when the estimate is singular */
   static async fit(moments: Moments, options: GaussianOptions = {}): Promise<Gaussian> {
     const { count, mean, covariance, ledoitWolf } = await moments.covariance()
     const wanted = options.shrinkage ?? 'auto'

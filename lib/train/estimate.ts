@@ -80,7 +80,10 @@ export interface TrainingEstimate {
 /** Node, the core, the decoder and their code, scratch of products. */
 const BASE_BYTES = 150e6
 
-/** @throws E_OPTION when the batch cannot be cut into `accumulate` parts */
+/**
+ * Bytes and operations of a run, from sizes alone: nothing is allocated.
+ * @throws E_OPTION when the batch cannot be cut into `accumulate` parts
+ */
 export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const { config, batch, accumulate = 1 } = shape
   const micro = batch / accumulate

@@ -49,7 +49,10 @@ export interface ModelEvaluation {
   readonly results: readonly { readonly name: string; readonly alpha?: number; readonly evaluation: Evaluation }[]
 }
 
-/** @throws E_OPTION for no set, or α without an adapter; E_BASE for another model's adapter; the errors of files */
+/**
+ * Evaluates a model over sets, with an adapter at the α asked for; `validation` alone chooses.
+ * @throws E_OPTION for no set, or α without an adapter; E_BASE for another model's adapter; the errors of files
+ */
 export async function evaluateModel(options: EvaluateModelOptions): Promise<ModelEvaluation> {
   const { model, adapter: folder, dtype, imageSize } = options
   if (folder === undefined && (options.alpha !== undefined || options.validation !== undefined))

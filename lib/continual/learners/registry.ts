@@ -42,7 +42,10 @@ export function checkLearner(name: string, settings: Readonly<Record<string, unk
   parsed(name, settings)
 }
 
-/** @throws E_OPTION for a method or a setting that there is not; what the method throws */
+/**
+ * Makes a continual method by its name, with settings as a tasks file has them; the caller disposes it.
+ * @throws E_OPTION for a method or a setting that there is not; what the method throws
+ */
 export async function createLearner(
   clip: Clip,
   name: string,
