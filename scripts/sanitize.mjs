@@ -1,7 +1,7 @@
 // Builds the stand-alone checks of native/test under the sanitizers and runs them: AddressSanitizer with
 // UndefinedBehaviorSanitizer over products, op kernels and streams, ThreadSanitizer over streams, memory and the pool.
 // `npm run test:sanitize` runs both, `npm run test:sanitize -- thread` or `-- address` one of them; `-- addon` builds the addon
-// under AddressSanitizer (`-- cuda` the CUDA kernels for the emulated device) and runs over it the tests of jest that go through every op, workers and files (some minutes).
+// under AddressSanitizer (`-- cuda` the CUDA kernels for the emulated device, `-- races` with a look at each access) and runs over it the tests of jest that go through every op, workers and files (some minutes).
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { machine } from 'node:os'
@@ -71,35 +71,44 @@ function addon() {
   })
 }
 
-/** The CUDA kernels on the emulated device: what goes beyond memory of the device or shared memory of a block. */
-function cuda() {
-  const folder = join('build', 'sanitize-cuda')
-  const flags = '-O1 -g1 -fno-omit-frame-pointer -fsanitize=address'
-  run('cmake', [
-    '-S',
-    '.',
-    '-B',
-    folder,
-    '-DCMAKE_BUILD_TYPE=Sanitize',
-    `-DCMAKE_CXX_FLAGS_SANITIZE=${flags}`,
-    '-DCAMBIUM_CUDA_EMULATED=ON',
-  ])
+/** The cases of the op table over CUDA kernels that were built so for the emulated device. */
+function cuda(folder, settings, env = {}) {
+  run('cmake', ['-S', '.', '-B', folder, '-DCAMBIUM_CUDA_EMULATED=ON', ...settings])
   run('cmake', ['--build', folder, '--target', 'emulated', '-j', '2'])
-  run(process.execPath, ['--require', './test/typescript.cjs', 'test/cuda/cases-child.ts'], {
+  const CAMBIUM_CUDA_LIBRARY = join(root, folder, 'libcambium_cuda_emulated.so')
+  const told = execFileSync(process.execPath, ['--require', './test/typescript.cjs', 'test/cuda/cases-child.ts'], {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, CAMBIUM_CUDA_LIBRARY, CAMBIUM_ORDERS: 'forward', ...env },
+  })
+  const { checked, failures } = JSON.parse(told.trim().split('\n').at(-1))
+  process.stdout.write(`${[...failures, `${checked} cases, ${failures.length} failed`].join('\n')}\n`)
+  if (failures.length > 0) process.exit(1)
+}
+
+/** What goes beyond memory of the device or shared memory of a block. */
+function cudaAddresses() {
+  const flags = '-O1 -g1 -fno-omit-frame-pointer -fsanitize=address'
+  cuda(join('build', 'sanitize-cuda'), ['-DCMAKE_BUILD_TYPE=Sanitize', `-DCMAKE_CXX_FLAGS_SANITIZE=${flags}`], {
     LD_PRELOAD: execFileSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim(),
     ASAN_OPTIONS: 'detect_leaks=0:verify_asan_link_order=0:alloc_dealloc_mismatch=0',
-    CAMBIUM_CUDA_LIBRARY: join(root, folder, 'libcambium_cuda_emulated.so'),
-    CAMBIUM_ORDERS: 'forward',
   })
+}
+
+/** What two threads of a launch touch with no barrier between (native/cuda/emulation/races.h). */
+function cudaRaces() {
+  cuda(join('build', 'sanitize-races'), ['-DCMAKE_BUILD_TYPE=Sanitize', '-DCMAKE_CXX_FLAGS_SANITIZE=-O2 -g1', '-DCAMBIUM_CUDA_RACES=ON'])
 }
 
 const asked = process.argv.slice(2)
 for (const kind of asked.length > 0 ? asked : Object.keys(kinds)) {
   if (kind in kinds) checks(kind)
   else if (kind === 'addon') addon()
-  else if (kind === 'cuda') cuda()
+  else if (kind === 'cuda') cudaAddresses()
+  else if (kind === 'races') cudaRaces()
   else {
-    process.stderr.write(`sanitize: expected address, thread, addon or cuda, got ${kind}\n`)
+    process.stderr.write(`sanitize: expected address, thread, addon, cuda or races, got ${kind}\n`)
     process.exit(2)
   }
 }

@@ -90,7 +90,7 @@ run('ops, core, models and methods with every tensor on the GPU', [
   'test/methods',
   'test/train/train.test',
   '-i',
-  '--testTimeout=300000',
+  `--testTimeout=${found.name.startsWith('emulated') ? 3_600_000 : 300_000}`,
   '--setupFilesAfterEnv=./test/cuda/use-device.ts', // takes what follows, too
 ])
 process.stdout.write(failed ? '\ntest:gpu: FAILED\n' : '\ntest:gpu: all passed\n')

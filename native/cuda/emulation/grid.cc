@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda/emulation/checks.h"
 #include "cuda/emulation/fibers.h"
+#include "cuda/emulation/races.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -34,6 +36,7 @@ struct Thread {
   uint32_t mask = 0;
   Collective function = nullptr;
   void* argument = nullptr;
+  bool orders = false;  // the collective is a barrier for memory
   std::vector<Copy> open;               // copies not committed yet
   std::vector<std::vector<Copy>> groups;  // committed, the oldest first
 };
@@ -75,7 +78,9 @@ void Block::resume(Thread& thread, const std::function<void()>& body) {
   thread.state = State::ready;
   current_ = &thread;
   threadIdx = thread.index;
+  races_enter(int(&thread - threads_.data()));
   thread.fiber->resume();
+  races_leave();
   if (!thread.fiber->ended()) return;
   thread.state = State::ended;
   unused_.push_back(thread.fiber);
@@ -96,7 +101,10 @@ bool Block::meet(size_t first, size_t end) {
       if (complete) arguments[l] = threads_[first + l].argument;
     }
     if (!complete) continue;
+    races_enter_warp(int(first / 32));
     threads_[i].function(arguments);
+    races_leave();
+    if (threads_[i].orders) races_pass_warp_barrier(int(first / 32));
     for (size_t l = 0; l < 32; ++l)
       if (mask >> l & 1) threads_[first + l].state = State::ready;
     any = true;
@@ -127,6 +135,7 @@ const char* Block::pass_barrier() {
   }
   if (living != waiting) return "threads wait at different places: a barrier or a collective that not all of them reach";
   count = yes;
+  races_pass_barrier();
   for (Thread& thread : threads_)
     if (thread.state == State::at_barrier) thread.state = State::ready;
   return nullptr;
@@ -174,6 +183,7 @@ const char* run_grid(dim3 grid, dim3 size, size_t shared, const std::function<vo
   const bool reverse = order == "reverse", shuffle = order == "shuffle";
   static std::mt19937 random(1);
   gridDim = grid, blockDim = size;
+  races_begin_launch();
   std::vector<uint64_t> blocks(uint64_t{grid.x} * grid.y * grid.z);
   std::iota(blocks.begin(), blocks.end(), 0);
   if (reverse) std::reverse(blocks.begin(), blocks.end());
@@ -185,8 +195,10 @@ const char* run_grid(dim3 grid, dim3 size, size_t shared, const std::function<vo
     if (posix_memalign(&room, 128, shared ? shared : 1) != 0) return "no memory";
     std::memset(room, 0xff, shared);
     shared_start = static_cast<unsigned char*>(room);
-    const char* const wrong = block.run(body, random, reverse, shuffle);
+    races_begin_block(room, shared);
+    const char* wrong = block.run(body, random, reverse, shuffle);
     std::free(room);
+    if (!wrong) wrong = take_wrong();
     if (wrong) return wrong;
   }
   return nullptr;
@@ -200,9 +212,10 @@ int block_barrier(bool predicate) {
   return block.count;
 }
 
-void warp_collective(uint32_t mask, Collective function, void* argument) {
+void warp_collective(uint32_t mask, Collective function, void* argument, bool orders) {
   Thread& self = block.current();
   self.mask = mask;
+  self.orders = orders;
   self.function = function;
   self.argument = argument;
   wait(State::at_collective);
@@ -212,7 +225,11 @@ int lane() {
   return int((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32);
 }
 
-void copy_later(void* to, const void* from, size_t bytes, size_t zeros) { block.current().open.push_back({to, from, bytes, zeros}); }
+void copy_later(void* to, const void* from, size_t bytes, size_t zeros) {
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) say_wrong("cp.async: misaligned address");
+  races_copy(to, from, bytes);
+  block.current().open.push_back({to, from, bytes, zeros});
+}
 
 void commit_copies() {
   Thread& self = block.current();
@@ -226,6 +243,7 @@ void wait_for_copies(int groups_left) {
     for (const Copy& copy : self.groups.front()) {
       std::memcpy(copy.to, copy.from, copy.bytes);
       std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.zeros);
+      races_copy(copy.to, nullptr, 0);
     }
     self.groups.erase(self.groups.begin());
   }

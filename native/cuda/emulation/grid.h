@@ -34,9 +34,9 @@ void* dynamic_shared();
 int block_barrier(bool predicate);
 
 // Waits until every lane of `mask` has called with the same function; it is then run once, by the last to come, with
-// the lanes' arguments (null for lanes outside of the mask).
+// the lanes' arguments (null for lanes outside of the mask). `orders`: what lanes wrote before, all of them see after.
 using Collective = void (*)(void* const arguments[32]);
-void warp_collective(uint32_t mask, Collective function, void* argument);
+void warp_collective(uint32_t mask, Collective function, void* argument, bool orders = false);
 
 int lane();
 

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "cuda/emulation/races.h"
+
 using Work = std::function<cudaError_t()>;
 
 struct EmulatedStream {
@@ -119,6 +121,10 @@ size_t most_shared() {
 
 namespace cambium {
 namespace emulation {
+
+#if defined(CAMBIUM_CUDA_RACES)
+bool races_in_device_memory(const void* at) { return within(device_memory, at, 1); }
+#endif
 
 cudaError_t enqueue_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body) {
   std::lock_guard<std::recursive_mutex> guard(lock);

@@ -52,7 +52,7 @@ inline void __syncthreads() { cambium::emulation::block_barrier(true); }
 inline int __syncthreads_count(int predicate) { return cambium::emulation::block_barrier(predicate != 0); }
 inline int __syncthreads_or(int predicate) { return __syncthreads_count(predicate) != 0; }
 inline void __syncwarp(uint32_t mask = 0xffffffffu) {
-  cambium::emulation::warp_collective(mask, [](void* const*) {}, nullptr);
+  cambium::emulation::warp_collective(mask, [](void* const*) {}, nullptr, true);
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
@@ -121,32 +121,33 @@ inline uint32_t __ballot_sync(uint32_t mask, int predicate) {
 inline int __any_sync(uint32_t mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(uint32_t mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
 
+#define EMULATED_ATOMIC __attribute__((no_sanitize("thread")))  // what races.h leaves out
 template <class T>
-T atomicAdd(T* at, T x) {
+EMULATED_ATOMIC T atomicAdd(T* at, T x) {
   const T was = *at;
   *at = was + x;
   return was;
 }
 template <class T>
-T atomicCAS(T* at, T expected, T x) {
+EMULATED_ATOMIC T atomicCAS(T* at, T expected, T x) {
   const T was = *at;
   if (was == expected) *at = x;
   return was;
 }
 template <class T>
-T atomicExch(T* at, T x) {
+EMULATED_ATOMIC T atomicExch(T* at, T x) {
   const T was = *at;
   *at = x;
   return was;
 }
 template <class T>
-T atomicMax(T* at, T x) {
+EMULATED_ATOMIC T atomicMax(T* at, T x) {
   const T was = *at;
   if (x > was) *at = x;
   return was;
 }
 template <class T>
-T atomicOr(T* at, T x) {
+EMULATED_ATOMIC T atomicOr(T* at, T x) {
   const T was = *at;
   *at = was | x;
   return was;
