@@ -117,7 +117,9 @@ function labelSides(data: Track['data'], tracks: readonly Track[]): (keyof typeo
 /** Change of the accuracy of classes, in points, bars from zero: the gains above the losses. */
 export function classChart(classes: readonly ClassChange[], width: number): ChartOption {
   const wide = width > 500
-  const labels = classes.map(({ name, count }) => `${shorten(name, wide ? 26 : 15)}  ${count}`)
+  // As many characters as stand in the room left of the bars, in fonts as wide as DejaVu Sans: more would be cut at their beginning.
+  const room = wide ? 28 : 17
+  const labels = classes.map(({ name, count }) => `${shorten(name, room - 2 - String(count).length)}  ${count}`)
   const most = Math.max(...classes.map(({ before, after }) => Math.abs(after - before))) * 100
   const falls = classes.some(({ before, after }) => after < before)
   const bars = classes.map(({ before, after }) => {

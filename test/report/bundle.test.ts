@@ -33,6 +33,12 @@ test('so does the report of a stream of tasks', () => {
   expect(stdout.toString()).toBe(learnPage('x', runs))
 })
 
+test('names of classes keep to the room beside their bars, on a telephone too', () => {
+  const long = { name: 'a mountain cableway with two cabins', count: 1000, before: 0, after: 1 }
+  const [narrow, wide] = [340, 720].map((width) => (classChart([long], width).yAxis as { data: string[] }).data[0])
+  expect([narrow, wide]).toEqual(['a mountain…  1000', 'a mountain cableway w…  1000'])
+})
+
 test('charts draw whatever there is: one step, one class, one point, thousands', () => {
   mkdirSync(join(folder, 'charts'))
   const steps = (count: number) => Array.from({ length: count }, (_, i) => stepEvent(i + 1, count))
