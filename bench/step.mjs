@@ -60,6 +60,9 @@ const clip = await Clip.load(args.model, {
 })
 const sets = await readInputs(args.model, { batch: args.batch && Number(args.batch), text: args.text })
 const textOptions = { dedupe: args['save-text'] || args.dedupe, cut: args['save-text'] || args.cut }
+// The peer on a GPU has its inputs there from the start (gpu/peer.py), and so has ours. On the CPU they are made when they are used.
+const resident = args.device === 'cpu' ? [] : sets.map(({ pixels, shape }) => Tensor.from(pixels, shape))
+const pixelsOf = (set) => resident[set] ?? Tensor.from(sets[set].pixels, sets[set].shape)
 let steps = 0
 
 function trainer() {
@@ -78,10 +81,11 @@ function trainer() {
   }
   if (args.graph) return captured(adapter, optimizer, loss)
   return async () => {
-    const { pixels, shape, ids, labels } = sets[steps % sets.length]
+    const set = steps % sets.length
+    const { ids, labels } = sets[set]
     adapter.draw(0, steps++)
     const result = await step(() => {
-      const value = loss(() => Tensor.from(pixels, shape), ids, Tensor.from(labels, [labels.length], 'i32'))
+      const value = loss(() => pixelsOf(set), ids, Tensor.from(labels, [labels.length], 'i32'))
       optimizer.update(5e-4, 0.999)
       return value
     })
@@ -100,22 +104,24 @@ function captured(adapter, optimizer, loss) {
     return [value]
   })
   return async () => {
-    const { pixels, shape, labels } = sets[steps % sets.length]
-    adapter.draw(0, steps)
+    const set = steps++ % sets.length
+    const labels = Tensor.from(sets[set].labels, [sets[set].labels.length], 'i32')
+    adapter.draw(0, steps - 1)
     optimizer.prepare(5e-4, 0.999)
-    const inputs = [Tensor.from(pixels, shape), Tensor.from(labels, [labels.length], 'i32')]
-    const [result] = await replayed.run(inputs, steps++ % sets.length)
+    const [result] = await replayed.run([pixelsOf(set), labels], set)
     const value = await result.item()
-    for (const tensor of [...inputs, result]) tensor.dispose()
+    labels.dispose()
+    result.dispose()
     await synchronize()
     return value
   }
 }
 
 async function infer() {
-  const { pixels, shape, ids } = sets[steps++ % sets.length]
+  const set = steps++ % sets.length
+  const { ids } = sets[set]
   const encoders = {
-    image: () => clip.encodeImage(Tensor.from(pixels, shape)),
+    image: () => clip.encodeImage(pixelsOf(set)),
     text: () => clip.encodeText(ids, undefined, textOptions),
   }
   const towers = args.tower === 'both' ? ['image', 'text'] : [args.tower]
