@@ -157,6 +157,7 @@ const trainingShape = k.optionsOf<TrainingShape>(
     drop: number,
     ema: flag,
     activationCheckpointing: flag,
+    attended: flag,
     prefetch: number,
     beside: k.map,
   },

@@ -2,6 +2,7 @@
 import type { Dataset } from '../data/dataset.js'
 import { fillTemplate } from '../data/prompts.js'
 import type { Clip } from '../models/clip.js'
+import { native } from '../native.js'
 import { availableMemory, type BesideLoad, requireMemory, type TrainingEstimate, type TrainingShape } from '../train/estimate.js'
 import type { DecodedImages } from '../train/features.js'
 import { STEP_EFFICIENCY } from '../train/plan.js'
@@ -37,6 +38,7 @@ export function planTask(clip: Clip, options: TrainerOptions, beside: BesideLoad
     textTokens: Math.max(...clip.tokenize(texts.length > 0 ? texts : data.classNames).map((ids) => ids.length)),
     classTexts: classTexts?.length,
     ema: ema !== false,
+    attended: native.backendInfo().device !== 'cpu',
     beside,
   }
   const limit = memoryBudget ?? availableMemory() + process.memoryUsage().rss // what the process has already is part of the estimate

@@ -39,6 +39,8 @@ export interface TrainingShape {
   activationCheckpointing?: boolean
   /** Batches of pixels decoded ahead. Default 2. */
   prefetch?: number
+  /** Whether backward reads what attention gave: on a GPU, and where what trains is fed by it, as every weight is. Default true. */
+  attended?: boolean
   /** What a method adds to training. */
   beside?: BesideLoad
 }
@@ -192,7 +194,8 @@ function activationBytes(shape: TrainingShape, load: TowerLoad): number {
   const { name, tower, tokens, samples } = load
   const { hiddenSize: width, intermediateSize: inner, numAttentionHeads: heads, numHiddenLayers: layers } = tower
   const size = bytesOf(shape.dtype)
-  const common = size * (2 * width + 3 * width + width + inner) + 4 * heads + 2 * 4
+  const attended = shape.method === 'full' || shape.attended !== false ? width : 0
+  const common = size * (2 * width + 3 * width + attended + inner) + 4 * heads + 2 * 4
   const adapted = size * (2 * width + (shape.rank === undefined ? 0 : 2 * shape.rank))
   const trained = size * (2 * width + inner)
   const kept =

@@ -48,6 +48,7 @@ export async function planRun(
     accumulate,
     activationCheckpointing,
     dtype: clip.dtype,
+    attended: native.backendInfo().device !== 'cpu' || (method === 'lora' && trainsOut(clip.config, options)),
     textTokens: Math.max(...clip.tokenize(prompts.sample).map((ids) => ids.length)),
     texts: prompts.count,
     ema: options.ema !== false,
@@ -58,6 +59,11 @@ export async function planRun(
   if (memoryBudget !== undefined) native.setMemoryBudget(memoryBudget)
   const steps = epochs * Math.floor(data.train.length / batch)
   return { estimate, seconds: (steps * estimate.flopsPerStep) / (STEP_EFFICIENCY * (await measureRate(clip.dtype))) }
+}
+
+/** Whether a LoRA reads what attention gave: the input of the linear behind it. */
+function trainsOut(config: ClipConfig, { rank, lora }: MethodOptions): boolean {
+  return loraTargets(config, { ...lora, r: rank }).some(({ linear }) => linear === 'out')
 }
 
 /** What A and B weigh, and the inputs that their gradients read: one for q, k and v, and those that nobody else keeps. */
