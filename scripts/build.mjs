@@ -19,5 +19,8 @@ run(join(root, 'scripts/bundle-charts.mjs'))
 chmodSync(join(root, 'dist/cli/main.js'), 0o755)
 // One copy of the code: import and require share the same module instance, so handles can cross between them.
 const names = Object.keys(require(join(root, 'dist/checked-api.js')))
-writeFileSync(join(root, 'dist/index.mjs'), `import cambium from './checked-api.js'\nexport const {\n  ${names.join(',\n  ')}\n} = cambium\n`)
+writeFileSync(
+  join(root, 'dist/index.mjs'),
+  `import cambium from './checked-api.js'\nexport const {\n  ${names.join(',\n  ')}\n} = cambium\n`,
+)
 writeFileSync(join(root, 'dist/index.d.mts'), "export * from './index.js'\n")
