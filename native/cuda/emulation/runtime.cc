@@ -320,8 +320,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (sticky != cudaSuccess) return told(sticky);
   if (const cudaError_t error = no_captured(event)) return told(error);
   if (!event->passed || *event->passed) return cudaSuccess;
-  // Time passes by being asked for: a piece of work a call.
-  if (!event->stream->queue.empty()) {
+  // Time passes by being asked for: some pieces of work a call.
+  for (int pieces = 0; pieces < 32 && !*event->passed && !event->stream->queue.empty() && sticky == cudaSuccess; ++pieces) {
     const Work work = std::move(event->stream->queue.front());
     event->stream->queue.pop_front();
     work();
