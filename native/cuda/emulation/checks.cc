@@ -21,6 +21,7 @@ void tell(const void* data, const char* what) {
   if (wrong) return;
   const auto& place = *static_cast<const Place*>(data);
   std::snprintf(text, sizeof text, "%s:%u: %s", place.file, place.line, what);
+  std::fprintf(stderr, "emulated device: %s\n", text);  // at once: the process may not survive the access
   wrong = true;
 }
 
