@@ -5,7 +5,7 @@ module.exports = {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/build'],
   maxWorkers: 2,
-  workerIdleMemoryLimit: '1MB', // always exceeded: every file has a process of its own, since what the addon holds outlives a file
-
-  testTimeout: 60000,
+  workerIdleMemoryLimit: 0, // a process for every file, since what the addon holds outlives a file
+  workerGracefulExitTimeout: 60000,
+  testTimeout: 600000, // a busy machine is not a failure
 }
