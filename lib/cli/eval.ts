@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import type { ModelEvaluation } from '../train/evaluate-model.js'
 import { addImageFlags, addOutputFlags, givenFlags, numbers, numeric, repeated } from './flags.js'
-import { evalSettings, readNames, readSettings, readTemplates } from './settings.js'
+import { evalSettings, readNames, readSettings, readTemplates, UsageError } from './settings.js'
 import { resultsTable } from './table.js'
 import { runWork } from './work.js'
 
@@ -46,6 +46,8 @@ export function evalCommand(exit: (code: number) => void): Command {
 async function run(flags: Record<string, unknown>): Promise<number> {
   const settings = await readSettings(evalSettings, flags)
   const { json, quiet, threads, data = [], ood = [], val, templates, classNames, ...rest } = settings
+  if (data.length + ood.length + (rest.captions ?? []).length === 0)
+    throw new UsageError('--data: expected a set to evaluate on (or --ood, --captions), got none')
   const work: Parameters<typeof runWork<ModelEvaluation>>[1] = async ({ signal, progress }) => {
     const { evaluateModel } = await import('../train/evaluate-model.js')
     const names = await readNames(classNames)

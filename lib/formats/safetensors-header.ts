@@ -65,6 +65,8 @@ export function reject(rule: SafetensorsRule, what: string, expected: string, go
 export function headerLength(first: Uint8Array, fileSize: number, what: string): number {
   if (fileSize < 8 || first.byteLength < 8) reject('HEADER_TOO_SMALL', what, 'at least 8 bytes', `${fileSize}`)
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true)
+  if (Buffer.from(first.subarray(0, 8)).toString('latin1') === 'version ')
+    reject('HEADER_TOO_LARGE', what, 'a safetensors file', 'a pointer of git-lfs, or a text: git lfs pull fetches the file')
   if (first.subarray(0, 8).every(isText)) reject('HEADER_TOO_LARGE', what, 'a safetensors file', 'a text')
   if (length > BigInt(MAX_HEADER_BYTES)) reject('HEADER_TOO_LARGE', what, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`)
   if (length > BigInt(fileSize - 8)) reject('HEADER_LENGTH', what, `a header inside the file of ${fileSize} bytes`, `one of ${length}`)

@@ -31,7 +31,6 @@ test.each([
   [['train', '--model', 'm'], /^error: settings: --data: expected a value, got none; --out: expected a value, got none \(E_USAGE\)$/m],
   [['train', '--model', 'm', '--data', 'd', '--out', 'o', '--method', 'magic'], /--method: .*r-adapter/],
   [['train', '--model', 'm', '--data', 'd', '--out', 'o', '--memory-budget', 'much'], /--memory-budget: expected a size/],
-  [['eval', '--model', 'm'], /sets: expected at least one/],
   [['eval', '--model', 'm', '--alpha', '0.5', '--data', 'x=y'], /alpha: expected an adapter/],
   [
     ['train', '--model', 'm', '--data', 'd', '--out', 'o', '--targets', 'q_proj'],
@@ -44,6 +43,7 @@ test.each([
   [['merge', '--model', 'm', '--out', 'o'], /^error: settings: --adapter: expected a value, got none \(E_USAGE\)$/m],
   [['eval', '--protocol', 'few-shot', '--model', 'm', '--out', 'o'], /--datasets: expected a value, got none; --methods: expected a value/],
   [['merge', '--model', 'm', '--adapter', 'a', '--out', 'o', '--alpha', '-1'], /--alpha/],
+  [['eval', '--model', 'm'], /--data: expected a set to evaluate on/],
 ] as const)('%j is a mistake of use: exit code 2, nothing on stdout', async (args, message) => {
   const { code, out, err } = await program(args)
   expect(code).toBe(2)

@@ -168,3 +168,8 @@ test('what is accepted covers the data exactly once', () => {
     }),
   )
 })
+
+test('a pointer of git-lfs is told as one', () => {
+  const pointer = Buffer.from('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n')
+  expect(() => headerLength(pointer, pointer.length, 'm')).toThrow(/^m: expected a safetensors file, got a pointer of git-lfs/)
+})
