@@ -98,3 +98,12 @@ test('inspect: the tensors that a run keeps', async () => {
   expect(code).toBe(0)
   expect(inside.map(({ path }: { path: string }) => path)).toEqual([expect.stringMatching(/seed-0.learner-\d+\.safetensors$/)])
 })
+
+test('inspect: a folder of several runs says which they are, with what they keep', async () => {
+  const { code, out } = await program(['inspect', at('runs')])
+  expect(code).toBe(0)
+  expect(out).toMatch(/runs: a folder with\n {2}2 runs of learn:\n/)
+  for (const method of ['diki', 'sequential'])
+    expect(out).toMatch(new RegExp(`runs.${method}.seed-0: ${method}, seed 0, 3 tasks \\(warm, cold, grey\\)\n`))
+  expect(out).toMatch(/seed-0.learner-\d+\.safetensors: tensors\n/)
+})
