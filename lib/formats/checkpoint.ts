@@ -30,7 +30,11 @@ const PICKLES = new Set(['.bin', '.pt', '.pth', '.ckpt', '.pkl'])
  * E_SAFETENSORS_….
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  const info = await stat(path).catch((error) => Promise.reject(ioError(path, error)))
+  const info = await stat(path).catch((error) => {
+    if (error.code !== 'ENOENT') throw ioError(path, error)
+    // Often the name of a model on a hub.
+    throw new CambiumError('E_NOT_FOUND', `${path}: expected a checkpoint on disk (nothing is downloaded), got no such file or folder`)
+  })
   if (!info.isDirectory()) {
     if (PICKLES.has(extname(path))) throw pickleError(path)
     if (path.endsWith('.index.json')) return openSharded(dirname(path), basename(path))

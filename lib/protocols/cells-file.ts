@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { z } from 'zod'
+import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
 import { makeFolder, writeFileAtomic } from '../formats/atomic-file.js'
 import { readJsonObject } from '../formats/json-fields.js'
@@ -57,7 +58,7 @@ export async function readCells(folder: string): Promise<Map<string, CellResult>
   const raw = await readJsonObject(path)
   if (!raw) return new Map()
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: expected finished cells, got ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success) throw new CambiumError('E_RUN', `${path}: ${problemText(schema, parsed.error, raw)}`)
   return new Map(parsed.data.cells.map((one) => [one.key, one as CellResult]))
 }
 

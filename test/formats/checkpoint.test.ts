@@ -139,7 +139,8 @@ describe('refused', () => {
 
   test('an empty folder, and none', async () => {
     await expect(openCheckpoint(fresh())).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
-    await expect(openCheckpoint(join(root, 'none'))).rejects.toMatchObject({ code: 'E_NOT_FOUND' })
+    const message = `${join(root, 'none')}: expected a checkpoint on disk (nothing is downloaded), got no such file or folder`
+    await expect(openCheckpoint(join(root, 'none'))).rejects.toMatchObject({ code: 'E_NOT_FOUND', message })
   })
 })
 

@@ -87,7 +87,10 @@ test('what is finished is not run again, and a stopped run goes on to the same r
   await runProtocol({ ...options, epochs: 1, out: at('parts'), onEvent: (e) => e.type === 'result' && again.push(e.fromBefore) })
   expect(again).toEqual([false, false, false, false, false])
   writeFileSync(at('parts', 'cells.json'), '{"version": 1, "cells": [{"key": 3}]}')
-  await expect(runProtocol({ ...options, out: at('parts') })).rejects.toMatchObject({ code: 'E_RUN' })
+  await expect(runProtocol({ ...options, out: at('parts') })).rejects.toMatchObject({
+    code: 'E_RUN',
+    message: expect.stringContaining(`${at('parts', 'cells.json')}: cells.0.key: expected a text, got 3`),
+  })
 })
 
 test('base-to-novel: of an odd number of classes the greater half is base', () => {
