@@ -57,6 +57,7 @@ export class Worker {
     try {
       report = JSON.parse(line)
     } catch {
+      if (line.startsWith('{')) this.#settle?.reject(new Error(`${this.label}: expected a line of JSON, got ${line.slice(0, 200)}`))
       return
     }
     if (report.ready) this.about = report
@@ -73,7 +74,7 @@ export class Worker {
       this.process.stdin.write(`step ${count}\n`)
     }).finally(() => clearTimeout(timer))
     this.#settle = undefined
-    this.loss = report.loss
+    this.loss = report.loss == null ? undefined : Number(report.loss) // also the text "nan"
     this.rssPeakMb = Math.max(this.rssPeakMb, report.rss_peak_mb)
     return report
   }

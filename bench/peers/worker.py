@@ -4,6 +4,7 @@ A worker is anything with step() -> a number by which two sides are compared. Im
 memory is its framework's.
 """
 import json
+import math
 import sys
 import time
 
@@ -22,7 +23,9 @@ def run(worker, count):
         value = worker.step()
         seconds.append(time.perf_counter() - start)
         cpu_seconds.append(time.process_time() - cpu_start)
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "loss": value, "rss_peak_mb": rss_peak_mb()}
+    # JSON has no NaN: a result that is none is told as text.
+    loss = value if value is None or math.isfinite(value) else str(value)
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "loss": loss, "rss_peak_mb": rss_peak_mb()}
 
 
 def serve(worker, about):

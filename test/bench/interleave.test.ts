@@ -52,3 +52,13 @@ test('a worker that ends is named with what it said', () => {
   expect(status).toBe(1)
   expect(stderr).toBe('broken: exited with 3\nno such model\n\n')
 })
+
+test('a result that is no number is told as such; a line that is no JSON ends the run', () => {
+  const saying = (label: string, answer: string) => `${label}=while read line; do echo '${answer}'; done`
+  const nan = '{"seconds": [1], "loss": "nan", "rss_peak_mb": 1}'
+  expect(interleave('--rounds', '1', '--steps', '1', answering('a', 1), saying('b', nan)).status).toBe(0)
+  expect(readFileSync(join(folder, 'made-up.md'), 'utf8')).toContain('| b | 1.000 (1.000–1.000) | – | 1 | NaN |')
+  const { status, stderr } = interleave(answering('a', 1), saying('b', '{"seconds": [1], "loss": NaN}'))
+  expect(status).toBe(1)
+  expect(stderr).toContain('b: expected a line of JSON, got {"seconds": [1], "loss": NaN}')
+})
