@@ -83,7 +83,7 @@ const anyOf = (words: readonly string[]): string => [words.slice(0, -1).join(', 
 export const didYouMean = (name: string | undefined): string => (name === undefined ? '' : `; did you mean ${name}?`)
 
 /** The names that a map may have at a place; none where that cannot be told. */
-export function namesAt(schema: unknown, path: readonly string[]): string[] {
+function namesAt(schema: unknown, path: readonly string[]): string[] {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
     return namesAt(schema.unwrap(), path)
   if (schema instanceof z.ZodPipe) return namesAt(schema.in, path)

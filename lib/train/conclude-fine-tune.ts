@@ -22,7 +22,7 @@ import type { Trainer } from './train.js'
 const DEFAULT_CURVE: readonly number[] = [0, 0.25, 0.5, 0.75, 1]
 
 /** What stands when training is done. */
-export interface FinishedTraining {
+interface FinishedTraining {
   readonly clip: Clip
   readonly data: FineTuneData
   readonly method: Method
