@@ -17,7 +17,7 @@ import * as k from './kinds.js'
 const { callback, clip, count, dataset, flag, number, numbers, path, signal, text, texts, whole } = k
 const stream = z.strictObject(streamShape)
 const asking = { batch: count, exif: flag, concurrency: count, signal }
-const classPrompts = z.strictObject({ name: text, prompts: texts })
+export const classPrompts = z.strictObject({ name: text, prompts: texts })
 const shrinkage = z.union([number, z.enum(['auto', 'none', 'ledoit-wolf'])])
 const density = k.kind(
   'a density, as fitDensity gives one',
@@ -41,7 +41,7 @@ const settings = {
 } satisfies { [K in keyof Required<RunSettings>]: z.ZodType }
 const { dtype: _, imageSize: __, saveModel: ___, onEvent: ____, ...learning } = settings
 
-export const CONTINUAL_ARGUMENTS: Signatures = {
+export const CONTINUAL_ARGUMENTS = {
   learn: {
     clip,
     options: k.optionsOf<LearnOptions>(
@@ -126,4 +126,4 @@ export const CONTINUAL_ARGUMENTS: Signatures = {
     mean: k.doubles,
     covariance: k.doubles,
   },
-}
+} satisfies Signatures

@@ -74,7 +74,12 @@ export const image = scalar(
     typeof value === 'string' ||
     (ArrayBuffer.isView((value as Loose | undefined | null)?.bytes) && typeof (value as Loose).name === 'string'),
 )
+export const tokens = scalar(
+  'a list of token ids for each text, as tokenize gives one',
+  (value) => Array.isArray(value) && value.every((ids) => Array.isArray(ids) && ids.every(Number.isInteger)),
+)
 export const classNames = z.union([texts, z.record(z.string(), text)])
+export const tower = z.enum(['vision', 'text'])
 export const dtype = z.enum(['f32', 'bf16'])
 export const saveDtype = z.enum(['file', 'f32', 'bf16', 'f16'])
 export const namedPath = z.strictObject({ name: text, path })

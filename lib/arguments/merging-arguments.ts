@@ -25,7 +25,7 @@ const { dtype: _, ...rewriting } = writing
 const weighted = k.optionsOf<AdapterToMerge>({ path, weight: number }, 'path')
 const writeOptions = k.optionsOf<WriteOptions>(writing, 'out')
 
-export const MERGING_ARGUMENTS: Signatures = {
+export const MERGING_ARGUMENTS = {
   mergeFolder: {
     options: k.optionsOf<MergeFolderOptions>(
       { ...writing, model: path, adapter: z.union([path, k.listOf(z.union([path, weighted]))]), alpha: number, keepOriginal: flag },
@@ -71,4 +71,4 @@ export const MERGING_ARGUMENTS: Signatures = {
       'modules',
     ),
   },
-}
+} satisfies Signatures

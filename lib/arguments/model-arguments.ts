@@ -18,8 +18,7 @@ import type { SgdOptions } from '../optim/sgd.js'
 import { optional, type Signatures } from './guard.js'
 import * as k from './kinds.js'
 
-const { clip, count, flag, number, path, text, whole } = k
-const tower = z.enum(['vision', 'text'])
+const { clip, count, flag, number, path, text, tower, whole } = k
 const device = z.enum(['cpu', 'cuda', 'auto'])
 
 const clipOptions = k.optionsOf<ClipOptions>({
@@ -58,7 +57,7 @@ const tensors = k.listOf(k.tensor)
 const shape = k.listOf(whole)
 const elements = z.enum(['f32', 'bf16', 'f16', 'i32', 'i64', 'u8'])
 
-export const MODEL_ARGUMENTS: Signatures = {
+export const MODEL_ARGUMENTS = {
   'Clip.load': { folder: path, options: optional(clipOptions) },
   'new RAdapter': {
     clip,
@@ -116,4 +115,4 @@ export const MODEL_ARGUMENTS: Signatures = {
   scope: { fn: k.callback },
   step: { fn: k.callback },
   capture: { fn: k.callback, options: optional(k.optionsOf<{ otherwise?: unknown }>({ otherwise: k.anything })) },
-}
+} satisfies Signatures

@@ -28,7 +28,7 @@ const { callback, clip, count, dataset, flag, injection, number, numbers, path, 
 const sets = k.listOf(k.namedPath)
 const alphas = numbers
 
-const encoding = {
+export const encoding = {
   batch: count,
   scoresAtOnce: count,
   signal,
@@ -202,7 +202,7 @@ const samples = k.kind(
 )
 const datasetShape = { classNames: texts, templates: texts, skipBroken: flag }
 
-export const TRAINING_ARGUMENTS: Signatures = {
+export const TRAINING_ARGUMENTS = {
   'new Trainer': { clip, options: trainerOptions },
   fineTune: { options: fineTuneOptions },
   classify: {
@@ -343,4 +343,4 @@ export const TRAINING_ARGUMENTS: Signatures = {
   fewShotWithValidation: { dataset, shots: number, validationShots: number, seed: optional(number) },
   selectClasses: { dataset, classes: k.listOf(whole) },
   splitDataset: { dataset, share: number, seed: optional(number) },
-}
+} satisfies Signatures

@@ -1,5 +1,5 @@
 /** A set of images with what is known of each: a class, captions, or both. Samples are not read until a loader asks. */
-import { CambiumError } from '../errors.js'
+import { CambiumError, fail } from '../errors.js'
 import type { ImageSource } from './decode.js'
 import { checkTemplates } from './prompts.js'
 
@@ -70,11 +70,9 @@ export class Dataset {
     })
   }
 
-  /** The samples at `indices`, with the same classes and templates. */
+  /** The samples at `indices`, with the same classes and templates. Throws E_ARGUMENT for an index that there is not. */
   subset(indices: Iterable<number>): Dataset {
-    return new Dataset(
-      Array.from(indices, (index) => this.samples[index]),
-      this,
-    )
+    const at = (index: number) => this.samples[index] ?? fail('E_ARGUMENT', 'subset', `indices below ${this.length}`, index)
+    return new Dataset(Array.from(indices, at), this)
   }
 }

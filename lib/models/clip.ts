@@ -104,7 +104,7 @@ export class Clip {
   }
 
   /** The same files once more, as they are on disk now. */
-  reload(): Promise<Clip> {
+  async reload(): Promise<Clip> {
     return Clip.load(this.folder, this.loadedWith)
   }
 
@@ -197,7 +197,7 @@ export class Clip {
    * Writes an ordinary checkpoint folder with config, tokenizer and preprocessor. Tensors that did not change keep their
    * bytes. See {@link saveClip}.
    */
-  save(folder: string, options: SaveOptions = {}): Promise<void> {
+  async save(folder: string, options: SaveOptions = {}): Promise<void> {
     return saveClip(this, folder, options)
   }
 

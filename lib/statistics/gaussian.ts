@@ -84,7 +84,7 @@ export class Gaussian {
   }
 
   /** ln N(x; μ, Σ) in nats of each row of [N, D]; a function of the row alone, to the bit. @throws E_SHAPE */
-  logDensity(rows: Float32Array): Promise<Float64Array> {
+  async logDensity(rows: Float32Array): Promise<Float64Array> {
     const { mean, factor, logDeterminant, dimension } = this
     return native.logDensity({ mean, factor, logDeterminant, dimension, rows })
   }
