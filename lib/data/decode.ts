@@ -9,6 +9,7 @@ import { CambiumError, messageOf } from '../errors.js'
 import { readFile, stat } from '../files.js'
 import { whatIsWrong } from './broken-image.js'
 import { imageKind } from './image-kind.js'
+import { loadSharp } from './load-sharp.js'
 
 /** A file's path, or its bytes with a name for error messages. */
 export type ImageSource = string | { readonly bytes: Uint8Array; readonly name: string }
@@ -31,22 +32,17 @@ type Sharp = typeof sharpModule
 const MOST_PIXELS = 178_956_970
 const MOST_BYTES = 1_000_000_000
 
-/** Loaded on first use: a program that trains on pixels of its own needs no decoder. */
-async function loadSharp(): Promise<Sharp> {
-  const module = await import('sharp')
-  return module.default
-}
-
 export function imageName(source: ImageSource): string {
   return typeof source === 'string' ? source : source.name
 }
 
-/** Decodes one image. Throws E_IMAGE with the file's name for what cannot be read or is broken, also when cut short. */
+/** Decodes one image. Throws E_IMAGE with the file's name for what cannot be read or is broken, also when cut short; E_DECODER. */
 export async function decodeImage(source: ImageSource, options: DecodeOptions = {}): Promise<RgbImage> {
+  const sharp = loadSharp()
   let bytes: Uint8Array | undefined
   try {
     bytes = typeof source === 'string' ? await readImage(source) : source.bytes
-    return await decode(bytes, options.exif === true, await loadSharp())
+    return await decode(bytes, options.exif === true, sharp)
   } catch (error) {
     const got = bytes === undefined ? messageOf(error) : whatIsWrong(bytes, messageOf(error))
     throw new CambiumError('E_IMAGE', `${imageName(source)}: expected an image, got ${got}`, {

@@ -1,6 +1,7 @@
 /** Small pictures of images gained and lost, embedded in the report: few, small, and missing ones are told. */
 
 import { decodeImage } from '../data/decode.js'
+import { loadSharp } from '../data/load-sharp.js'
 import { stat } from '../files.js'
 import type { ImageChange, SetChange } from './changes.js'
 
@@ -62,8 +63,7 @@ async function thumbnail(path: string | undefined): Promise<Buffer | undefined> 
     const file = await stat(path)
     if (!file.isFile() || file.size > LARGEST_FILE) return undefined
     const { data, width, height } = await decodeImage(path)
-    const { default: sharp } = await import('sharp')
-    return await sharp(data, { raw: { width, height, channels: 3 } })
+    return await loadSharp()(data, { raw: { width, height, channels: 3 } })
       .resize(THUMBNAIL_SIDE, THUMBNAIL_SIDE, { fit: 'cover' })
       .jpeg({ quality: 72 })
       .toBuffer()
