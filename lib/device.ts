@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { PACKAGE_ROOT } from './addon/load-addon.js'
-import { CambiumError, messageOf } from './errors.js'
+import { CambiumError, fail, messageOf } from './errors.js'
 import { addonPath, native } from './native.js'
 
 /** 'auto': the GPU when there is one that will do, else the CPU. */
@@ -73,7 +73,7 @@ export function probeCuda(): CudaFinding {
  *   device (or on a GPU that was opened with another `tf32`)
  */
 export function useDevice(device: Device, options: DeviceOptions = {}): void {
-  if (!['cpu', 'cuda', 'auto'].includes(device)) throw new CambiumError('E_OPTION', `device: expected cpu, cuda or auto, got ${device}`)
+  if (!['cpu', 'cuda', 'auto'].includes(device)) fail('E_OPTION', 'device', 'cpu, cuda or auto', device)
   const { device: inForce, tf32: rounds } = native.backendInfo()
   const same = options.tf32 === undefined || rounds === undefined || options.tf32 === rounds
   if (same && (device === inForce || (device === 'auto' && inForce === 'cuda'))) return

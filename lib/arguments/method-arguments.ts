@@ -28,7 +28,7 @@ const choice = k.kind(
   'a choice for each query: {task, textWeight}',
   (of) => ArrayBuffer.isView(of.task) && ArrayBuffer.isView(of.textWeight),
 )
-const active = z.union([text, texts, z.record(z.string(), number)])
+const active = z.union([text, texts, k.map])
 const adapterName = k.optionsOf<Pick<LoadAdapterOptions, 'name'>>({ name: text })
 
 export const METHOD_ARGUMENTS = {

@@ -74,9 +74,13 @@ function expectation(issue: z.core.$ZodIssue): string | undefined {
   if (issue.code === 'too_small') return `a number ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`
   if (issue.code === 'too_big') return `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`
   if (issue.code !== 'invalid_union') return undefined
-  const parts = issue.errors.flatMap((errors) => errors.slice(0, 1).map(expectation))
+  const parts = issue.errors.flatMap((errors) => errors.slice(0, 1).flatMap(expectations))
   return parts.some((part) => part === undefined) ? undefined : anyOf([...new Set(parts as string[])])
 }
+
+/** Of a branch of a union: each value that it takes stands for itself. */
+const expectations = (issue: z.core.$ZodIssue): (string | undefined)[] =>
+  issue.code === 'invalid_value' ? issue.values.map(String) : [expectation(issue)]
 
 const anyOf = (words: readonly string[]): string => [words.slice(0, -1).join(', '), ...words.slice(-1)].filter(Boolean).join(' or ')
 

@@ -24,7 +24,7 @@ how sure it is that any of them is there. With --learned the labels are the clas
 
 const settings = z.strictObject({
   ...streamSettings,
-  task: z.string().optional(),
+  task: z.string().min(1).optional(),
   labels: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).optional(),
   templates: common.templates,
   top: z.number().int().positive().optional(),
@@ -51,7 +51,7 @@ async function run(names: readonly string[], flags: Record<string, unknown>): Pr
 }
 
 async function byModel({ labels: given, templates: asked, top, task, ...rest }: Settings): Promise<() => Promise<Answering>> {
-  if (given === undefined) throw new UsageError('settings: --labels: expected a value, got none')
+  if (given === undefined) throw new UsageError('--labels: expected a value, got none')
   if (task !== undefined) throw new UsageError('--task: expected it with --learned, got it alone')
   const { labels, templates: own } = await readLabels(given)
   const templates = (await readTemplates(asked)) ?? own

@@ -44,7 +44,7 @@ export function evalCommand(exit: (code: number) => void): Command {
 }
 
 async function run(flags: Record<string, unknown>): Promise<number> {
-  const settings = await readSettings(evalSettings, flags)
+  const settings = await readSettings(evalSettings, flags, 'expected it with --protocol, got it alone')
   const { json, quiet, threads, data = [], ood = [], val, templates, classNames, ...rest } = settings
   if (data.length + ood.length + (rest.captions ?? []).length === 0)
     throw new UsageError('--data: expected a set to evaluate on (or --ood, --captions), got none')

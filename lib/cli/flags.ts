@@ -1,13 +1,13 @@
 /** What the commands share: how flags are read and how a command runs. */
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 
-export function numeric(text: string): number {
+/** A number, or the text that is none: the check of all settings tells it. */
+export function numeric(text: string): number | string {
   const value = Number(text)
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.')
-  return value
+  return text.trim() === '' || !Number.isFinite(value) ? text : value
 }
 
-export const numbers = (text: string): number[] => text.split(',').map(numeric)
+export const numbers = (text: string): (number | string)[] => text.split(',').map(numeric)
 
 export const repeated = (text: string, before: string[] | undefined): string[] => [...(before ?? []), text]
 

@@ -1,7 +1,7 @@
 /** The settings of `cambium learn`: a tasks file, with flags over it. */
 import { z } from 'zod'
 import { streamShape } from '../continual/task-spec.js'
-import { common, parseBytes, UsageError } from './settings.js'
+import { common, parseBytes, path, UsageError } from './settings.js'
 
 const count = z.number().int()
 const label = z.string().regex(/^[\w.+-]+$/, 'expected a name of letters, digits and _.+-')
@@ -11,10 +11,10 @@ export const learnSettings = z.strictObject({
   ...shared,
   ...streamShape,
   /** not with `continue` */
-  model: z.string().optional(),
-  out: z.string().optional(),
+  model: path.optional(),
+  out: path.optional(),
   /** folder of a finished run, or of several, that takes the tasks of the file */
-  continue: z.string().optional(),
+  continue: path.optional(),
   /** label -> method and its settings; or names of methods */
   methods: z.union([z.record(label, z.looseObject({ method: z.string() })), z.array(z.string()).min(1)]).optional(),
   /** labels of `methods`, or names of methods: those that run */

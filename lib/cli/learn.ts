@@ -68,6 +68,8 @@ interface LearnResult {
 async function run({ method, methods, ...flags }: Record<string, unknown>): Promise<number> {
   if (flags.config === undefined) throw new UsageError('--config: expected a file with the tasks, got none')
   if (method !== undefined && methods !== undefined) throw new UsageError('--method: expected it without --methods, got both')
+  if (method === '' || methods === '')
+    throw new UsageError(`--${method === '' ? 'method' : 'methods'}: expected the name of a method, got ""`)
   const only = method === undefined ? (methods === undefined ? undefined : listOf(String(methods))) : [method]
   const settings = await readSettings(learnSettings, only ? { ...flags, only } : flags)
   const { json, quiet, threads, report: wanted = true } = settings
@@ -89,8 +91,8 @@ async function run({ method, methods, ...flags }: Record<string, unknown>): Prom
 
 function placeOf({ out, continue: before, model, methods, only, seeds, epochs, batch, accumulate }: LearnSettings): string {
   if (before === undefined) {
-    if (out === undefined) throw new UsageError('settings: --out: expected a value, got none')
-    if (model === undefined) throw new UsageError('settings: --model: expected a value, got none')
+    if (out === undefined) throw new UsageError('--out: expected a value, got none')
+    if (model === undefined) throw new UsageError('--model: expected a value, got none')
     return out
   }
   if (out !== undefined) throw new UsageError('--out: expected it without --continue, got both')

@@ -1,11 +1,9 @@
 /** Settings of the commands that merge, unmerge and extract. */
 import { z } from 'zod'
+import { common, path } from './settings.js'
 
-const shared = {
-  threads: z.number().int().positive().optional(),
-  json: z.boolean().optional(),
-  quiet: z.boolean().optional(),
-}
+const { threads, json, quiet } = common
+const shared = { threads, json, quiet }
 const texts = z.union([
   z.array(z.string().min(1)).min(1),
   z
@@ -18,7 +16,7 @@ const verify = z.union([z.enum(['sample', 'all']), z.literal(true).transform(() 
 
 const output = {
   ...shared,
-  out: z.string(),
+  out: path,
   safe: z.boolean().optional(),
   verify: verify.optional(),
   dryRun: z.boolean().optional(),
@@ -26,7 +24,7 @@ const output = {
 
 export const mergeSettings = z.strictObject({
   ...output,
-  model: z.string(),
+  model: path,
   adapter: texts,
   weights: z.array(z.number()).optional(),
   alpha: z.number().min(0).max(2).optional(),
@@ -37,24 +35,24 @@ export const mergeSettings = z.strictObject({
 /** With a recipe nothing else says what is merged. */
 export const recipeSettings = z.strictObject({
   ...output,
-  recipe: z.string(),
-  out: z.string().optional(),
+  recipe: path,
+  out: path.optional(),
   dtype: z.enum(['file', 'f32', 'bf16', 'f16']).optional(),
 })
 
 export const unmergeSettings = z.strictObject({
   ...output,
-  model: z.string(),
+  model: path,
   adapter: texts.optional(),
   weights: z.array(z.number()).optional(),
-  original: z.string().optional(),
+  original: path.optional(),
 })
 
 export const extractSettings = z.strictObject({
   ...shared,
-  base: z.string(),
-  model: z.string(),
-  out: z.string(),
+  base: path,
+  model: path,
+  out: path,
   rank: z.number().int().positive().optional(),
   targets: z
     .union([z.string().transform((text) => (/^[\w.,-]+$/.test(text) && text !== 'all-linear' ? text.split(',') : text)), texts])

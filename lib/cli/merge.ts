@@ -65,7 +65,13 @@ async function run(flags: Record<string, unknown>): Promise<number> {
 }
 
 async function runRecipeFile(flags: Record<string, unknown>): Promise<number> {
-  const { recipe: path, json, quiet, threads, ...options } = await readSettings(recipeSettings, flags)
+  const {
+    recipe: path,
+    json,
+    quiet,
+    threads,
+    ...options
+  } = await readSettings(recipeSettings, flags, 'expected it without --recipe, got both')
   const { readRecipe, runRecipe } = await import('../merge/run-recipe.js')
   const recipe = await readRecipe(path)
   return runWork(

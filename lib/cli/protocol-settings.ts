@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { PROTOCOLS, type ProtocolMethod } from '../protocols/protocol.js'
 import { METHODS } from '../train/fine-tune-method.js'
-import { common, named, parseBytes } from './settings.js'
+import { common, named, parseBytes, path } from './settings.js'
 
 const number = z.number()
 const alpha = number.min(0).max(2)
@@ -10,7 +10,7 @@ const list = <T extends z.ZodType>(of: T) => z.union([z.array(of).min(1), of.tra
 
 /** `{train: …, test: …, val: …}`, by name. */
 const datasets = z
-  .record(z.string(), z.strictObject({ train: z.string(), test: z.string(), val: z.string().optional() }))
+  .record(z.string(), z.strictObject({ train: path, test: path, val: path.optional() }))
   .transform((map) =>
     Object.entries(map).map(([name, { val, ...paths }]) => ({ name, ...paths, ...(val === undefined ? {} : { validation: val }) })),
   )
@@ -52,7 +52,7 @@ const { classNames: _, ...shared } = common
 export const protocolSettings = z.strictObject({
   ...shared,
   protocol: z.enum(PROTOCOLS),
-  out: z.string(),
+  out: path,
   datasets,
   ood: named.optional(),
   methods,

@@ -10,7 +10,7 @@ import { formatTable } from './table.js'
 import { runWork } from './work.js'
 
 export async function runProtocolCommand(flags: Record<string, unknown>): Promise<number> {
-  const settings = await readSettings(protocolSettings, flags)
+  const settings = await readSettings(protocolSettings, flags, 'expected it without --protocol, got both')
   const { json, quiet, threads, templates, alphas, memoryBudget, ...rest } = settings
   const work: Parameters<typeof runWork<ProtocolReport>>[1] = async ({ signal, progress }) => {
     const { runProtocol } = await import('../protocols/run-protocol.js')

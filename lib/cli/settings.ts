@@ -17,6 +17,7 @@ export class UsageError extends CambiumError {
 }
 
 const number = z.number()
+export const path = z.string().min(1)
 /** `photos=DIR`, or in YAML also `{photos: DIR}`; a bare path is named after its last part. */
 export const named = z
   .union([
@@ -25,6 +26,7 @@ export const named = z
     z.record(z.string(), z.string()).transform((map) => Object.entries(map).map(([name, path]) => `${name}=${path}`)),
   ])
   .transform((list) => list.map(parseNamed))
+  .refine((list) => list.every((one) => one.path !== ''), { params: { expected: 'paths, such as photos=DIR' } })
 const texts = z.union([
   z.array(z.string().min(1)),
   z
@@ -40,12 +42,12 @@ const BASELINES = ['full', 'flyp'] as const
 export type Baseline = (typeof BASELINES)[number]
 
 export const common = {
-  model: z.string(),
+  model: path,
   dtype: z.enum(['f32', 'bf16']).optional(),
   imageSize: number.int().positive().optional(),
-  threads: number.int().positive().optional(),
+  threads: number.int().positive().max(1024).optional(),
   templates: texts.optional(),
-  classNames: z.string().optional(),
+  classNames: path.optional(),
   skipBroken: z.boolean().optional(),
   exif: z.boolean().optional(),
   json: z.boolean().optional(),
@@ -54,8 +56,8 @@ export const common = {
 
 export const trainSettings = z.strictObject({
   ...common,
-  data: z.string(),
-  out: z.string(),
+  data: path,
+  out: path,
   method: z.enum(['r-adapter', 'lora', 'full', 'flyp']).default('r-adapter'),
   epochs: number.int().positive().optional(),
   batch: number.int().positive().optional(),
@@ -90,11 +92,13 @@ export const trainSettings = z.strictObject({
   alphas: z.array(alpha).min(1).optional(),
   curve: z.union([z.array(alpha).min(1), z.literal(false).transform((): number[] => [])]).optional(),
   baselines: z
-    .union([z.array(z.enum(BASELINES)), z.string().transform((text) => text.split(','))])
-    .pipe(z.array(z.enum(BASELINES)))
+    .union([z.array(z.string()), z.string().transform((text) => text.split(','))])
+    .refine((list): list is Baseline[] => list.every((one) => BASELINES.some((known) => known === one)), {
+      params: { expected: `${BASELINES.join(', ')}, or both with a comma between them` },
+    })
     .optional(),
   report: z.boolean().optional(),
-  val: z.string().optional(),
+  val: path.optional(),
   valFraction: share.optional(),
   test: named.optional(),
   ood: named.optional(),
@@ -111,25 +115,40 @@ export const trainSettings = z.strictObject({
 
 export const evalSettings = z.strictObject({
   ...common,
-  adapter: z.string().optional(),
+  adapter: path.optional(),
   alpha: z.union([alpha, z.literal('sweep')]).optional(),
   alphas: z.array(alpha).min(1).optional(),
-  val: z.string().optional(),
+  val: path.optional(),
   data: named.optional(),
   ood: named.optional(),
   captions: named.optional(),
   batch: number.int().positive().optional(),
 })
 
-/** Merges the file (if any) under the flags and checks the whole. @throws UsageError naming every wrong setting */
-export async function readSettings<T extends z.ZodType>(schema: T, flags: Readonly<Record<string, unknown>>): Promise<z.infer<T>> {
+/**
+ * Merges the file (if any) under the flags and checks the whole.
+ * @param misplaced of a flag of the command that does not go with the others, such as `expected it without --recipe, got both`
+ * @throws UsageError naming every wrong setting; those of the file stand behind its name
+ */
+export async function readSettings<T extends z.ZodType>(
+  schema: T,
+  flags: Readonly<Record<string, unknown>>,
+  misplaced?: string,
+): Promise<z.infer<T>> {
   const { config, ...rest } = flags
   const file = typeof config === 'string' ? await readConfig(config) : {}
   const given = { ...file, ...rest }
   const parsed = schema.safeParse(given)
   if (parsed.success) return parsed.data
-  const lines = problemsOf(schema, parsed.error, given).map(describe)
-  throw new UsageError(`${typeof config === 'string' ? `settings (flags and ${config})` : 'settings'}: ${lines.join('; ')}`)
+  const problems = problemsOf(schema, parsed.error, given)
+  const keyOf = ({ path, unknown }: Problem) => path[0] ?? unknown?.name ?? ''
+  const isOfFile = (problem: Problem) => Object.hasOwn(file, keyOf(problem)) && !Object.hasOwn(rest, keyOf(problem))
+  const ofFlags = problems.filter((problem) => !isOfFile(problem))
+  const ofFile = problems.filter(isOfFile).map(describe)
+  const lines = ofFlags.map((one) =>
+    one.unknown && one.path.length === 0 && misplaced ? `${flagOf(one.unknown.name)}: ${misplaced}` : describe(one),
+  )
+  throw new UsageError([...lines, ...(ofFile.length > 0 ? [`${config}: ${ofFile.join('; ')}`] : [])].join('; '))
 }
 
 /** A setting is told as its flag, what lies deeper in it (`--rank-pattern.fc1`) and what has no flag (`tasks.0.shots`) by its place. */
@@ -149,6 +168,7 @@ export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (lette
 
 /** A YAML map; keys as the flags, with or without dashes. */
 async function readConfig(path: string): Promise<Record<string, unknown>> {
+  if (path === '') throw new UsageError('--config: expected a file, got ""')
   let value: unknown
   try {
     value = await readYaml(path, `--config ${path}`)

@@ -9,17 +9,17 @@ import type { OpenModel } from '../train/open-model.js'
 import { addOutputFlags, DEVICE_FLAG, numeric } from './flags.js'
 import { type Input, readInputs } from './input-lines.js'
 import { ResultLines } from './result-lines.js'
-import { common, UsageError } from './settings.js'
+import { common, path, UsageError } from './settings.js'
 import { runInterruptible } from './work.js'
 
 const { model, dtype, imageSize, threads, exif, json, quiet } = common
 export const streamSettings = {
   ...{ model: model.optional(), dtype, imageSize, threads, exif, json, quiet },
-  learned: z.string().optional(),
-  adapter: z.string().optional(),
+  learned: path.optional(),
+  adapter: path.optional(),
   alpha: z.number().min(0).max(2).optional(),
   batch: z.number().int().positive().optional(),
-  out: z.string().optional(),
+  out: path.optional(),
   strict: z.boolean().optional(),
 }
 type Settings = z.infer<z.ZodObject<typeof streamSettings>>
@@ -56,7 +56,7 @@ export async function openPlain(
   { model, adapter, alpha, dtype, imageSize }: Settings,
   answer: (model: OpenModel, ...rest: Parameters<Answering['answer']>) => ReturnType<Answering['answer']>,
 ): Promise<Answering> {
-  if (model === undefined) throw new UsageError('settings: --model: expected a value, got none')
+  if (model === undefined) throw new UsageError('--model: expected a value, got none')
   const { openModel } = await import('../train/open-model.js')
   const opened = await openModel({ model, adapter, alpha, dtype, imageSize, keepPacked: true })
   return {

@@ -20,7 +20,7 @@ export async function readYaml(path: string, what: string): Promise<unknown> {
     text = await readFile(path, 'utf8')
   } catch (error) {
     if (error instanceof CambiumError) throw error
-    throw new CambiumError('E_IO', `${what}: ${messageOf(error)}`, { cause: error })
+    throw new CambiumError('E_IO', `${what}: expected a YAML file, got ${messageOf(error)}`, { cause: error })
   }
   return parseYaml(text, what)
 }

@@ -63,7 +63,7 @@ test.each([
   [{ lr: null }, '--lr: expected a number, got null'],
 ])('what is wrong with %j', async (wrong, message) => {
   const given = { model: 'm', data: 'd', out: 'o', ...wrong }
-  await expect(readSettings(trainSettings, given)).rejects.toMatchObject({ code: 'E_USAGE', message: `settings: ${message}` })
+  await expect(readSettings(trainSettings, given)).rejects.toMatchObject({ code: 'E_USAGE', message })
 })
 
 test('templates are texts or files of them', async () => {

@@ -114,9 +114,10 @@ class PrefixLearner implements Learner {
     if (tasks.length === 0) return cosineScores(this.clip, undefined, data, classes, visit, { ...options, cache: this.frozen })
     const { task, features } = await this.underPrompts(tasks, data, options)
     const { values, samples, skipped } = features
+    const { task: _, ...encoding } = options
     const weight = new Float32Array(samples.length).fill(1)
     const heads = this.current ? this.newHeads() : this.heads // while a prompt trains, no head of it lasts
-    await heads.scores(values, classes, { task, textWeight: weight }, visit, options)
+    await heads.scores(values, classes, { task, textWeight: weight }, visit, encoding)
     return { samples, skipped, selection: { task, weight } }
   }
 
