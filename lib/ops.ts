@@ -227,7 +227,6 @@ export function crossEntropy(logits: Tensor, options: CrossEntropyOptions): Tens
 
 /** factor · Σ x, a scalar. */
 export const sum = (x: Tensor, factor = 1): Tensor => new Tensor(native.sum(x.id, factor))
-export const mean = (x: Tensor): Tensor => sum(x, 1 / x.count)
 export const add = (a: Tensor, b: Tensor, dtype: FloatDType = 'f32'): Tensor => new Tensor(native.add(a.id, b.id, dtype))
 export const multiply = (a: Tensor, b: Tensor, dtype: FloatDType = 'f32'): Tensor => new Tensor(native.multiply(a.id, b.id, dtype))
 /** s · x for a scalar tensor s. */

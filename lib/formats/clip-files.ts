@@ -23,8 +23,6 @@ export interface ClipFiles {
 export interface OpenClipFolderOptions {
   /** Needed only for weights in OpenAI's form without any configuration. */
   hiddenAct?: HiddenAct
-  /** Accept tensors that the model has no place for. Default false. */
-  allowUnexpected?: boolean
   /** Names in the file; told from them when absent. */
   layout?: LayoutName
 }
@@ -45,7 +43,7 @@ export async function openClipFolder(folder: string, options: OpenClipFolderOpti
     )
   }
   const config = given ?? inferClipConfig(openClipShapes(checkpoint), openClip, options.hiddenAct)
-  const weights = mapWeights(checkpoint.tensors, clipTensors(config), layout, options)
+  const weights = mapWeights(checkpoint.tensors, clipTensors(config), layout)
   return { folder: checkpoint.folder, config, checkpoint, weights, openClip }
 }
 

@@ -147,7 +147,7 @@ function parseTower(fields: Fields, where: string): TowerConfig {
 }
 
 /** Throws E_UNSUPPORTED for an activation that is neither QuickGELU nor GELU by erf. */
-export function parseHiddenAct(value: unknown, where: string): HiddenAct {
+function parseHiddenAct(value: unknown, where: string): HiddenAct {
   if (value === 'quick_gelu' || value === 'gelu') return value
   throw new CambiumError('E_UNSUPPORTED', `${where}: expected quick_gelu or gelu, got ${JSON.stringify(value) ?? 'nothing'}`)
 }

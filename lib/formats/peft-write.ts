@@ -82,7 +82,7 @@ function tensorsOf({ module, kind, a, b, bias, magnitude }: PeftModuleToWrite): 
 }
 
 /** The object of adapter_config.json: the fields that every version of PEFT with this adapter's features knows. */
-export function peftConfig(adapter: PeftAdapterToWrite): JsonObject {
+function peftConfig(adapter: PeftAdapterToWrite): JsonObject {
   const { modules, keep = {} } = adapter
   const r = commonest(modules.map(({ rank }) => rank))
   const alpha = commonest(modules.map((module) => module.alpha))

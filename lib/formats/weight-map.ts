@@ -38,10 +38,6 @@ export interface WeightMap {
   readonly layout: Layout
   /** By canonical name. */
   readonly reads: ReadonlyMap<string, WeightRead>
-  /** In the file, without meaning for the model: buffers of old files. */
-  readonly ignored: readonly StoredTensor[]
-  /** In the file and not understood; empty unless `allowUnexpected`. */
-  readonly unexpected: readonly StoredTensor[]
 }
 
 /**
@@ -49,12 +45,7 @@ export interface WeightMap {
  * Errors: E_CHECKPOINT lists missing and unexpected tensors with the nearest match; E_SHAPE names a tensor and both shapes;
  * E_DTYPE names a type that holds no weights (8-bit floats, complex numbers).
  */
-export function mapWeights(
-  stored: ReadonlyMap<string, StoredTensor>,
-  wanted: ReadonlyMap<string, Shape>,
-  layout: Layout,
-  options: { allowUnexpected?: boolean } = {},
-): WeightMap {
+export function mapWeights(stored: ReadonlyMap<string, StoredTensor>, wanted: ReadonlyMap<string, Shape>, layout: Layout): WeightMap {
   const reads = new Map<string, WeightRead>()
   const used = new Set<string>()
   const missing = new Set<string>()
@@ -68,11 +59,9 @@ export function mapWeights(
     used.add(placement.source)
     reads.set(name, readOf(name, shape, placement, source))
   }
-  const rest = [...stored.values()].filter((tensor) => !used.has(tensor.name))
-  const ignored = rest.filter((tensor) => layout.ignores(tensor.name))
-  const unexpected = rest.filter((tensor) => !layout.ignores(tensor.name))
-  if (missing.size > 0 || (unexpected.length > 0 && options.allowUnexpected !== true)) throw mismatch([...missing], unexpected, layout)
-  return { layout, reads, ignored, unexpected }
+  const unexpected = [...stored.values()].filter(({ name }) => !used.has(name) && !layout.ignores(name))
+  if (missing.size > 0 || unexpected.length > 0) throw mismatch([...missing], unexpected, layout)
+  return { layout, reads }
 }
 
 function readOf(name: string, shape: Shape, placement: Placement, source: StoredTensor): WeightRead {

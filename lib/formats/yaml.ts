@@ -25,7 +25,7 @@ export async function readYaml(path: string, what: string): Promise<unknown> {
   return parseYaml(text, what)
 }
 
-export function parseYaml(text: string, what: string): unknown {
+function parseYaml(text: string, what: string): unknown {
   try {
     if (isDeeper(text)) throw new Error(`expected at most ${MOST_LEVELS} levels, got more`)
     return parse(text)

@@ -55,7 +55,7 @@ export function matrixOf({ shape, count }: Pick<StoredTensor, 'shape' | 'count'>
 }
 
 /** The rows of a placement: all, or a part of a fused tensor. */
-export function rowsOf(tensor: StoredTensor, { rows }: Placement): { first: number; count: number } {
+function rowsOf(tensor: StoredTensor, { rows }: Placement): { first: number; count: number } {
   const all = matrixOf(tensor).rows
   return rows === undefined ? { first: 0, count: all } : { first: (rows.index * all) / rows.of, count: all / rows.of }
 }

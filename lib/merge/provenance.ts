@@ -15,7 +15,7 @@ import { encodeHeader } from '../formats/safetensors-write.js'
 import { type MergeSegment, native } from '../native.js'
 import type { MergedAdapter } from './open-adapters.js'
 
-export const PROVENANCE = 'cambium_merge.json'
+const PROVENANCE = 'cambium_merge.json'
 export const ORIGINAL = 'cambium_original.safetensors'
 /** Those of an older merge go with its weights. */
 export const ORIGINAL_FILES: readonly string[] = [PROVENANCE, ORIGINAL]

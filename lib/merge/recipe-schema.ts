@@ -15,16 +15,7 @@ const common = {
   seed: z.number().int().min(0).optional(),
 }
 
-export const CHECKPOINT_METHODS = [
-  'linear',
-  'slerp',
-  'wise_ft',
-  'task_arithmetic',
-  'ties',
-  'dare_linear',
-  'dare_ties',
-  'magnitude_prune',
-] as const
+const CHECKPOINT_METHODS = ['linear', 'slerp', 'wise_ft', 'task_arithmetic', 'ties', 'dare_linear', 'dare_ties', 'magnitude_prune'] as const
 
 export const checkpointRecipe = z
   .strictObject({
@@ -54,7 +45,7 @@ export const checkpointRecipe = z
     if (method === 'linear' && normalize !== false) expect(sum !== 0, 'models', 'linear: expected weights with a sum other than 0, got 0')
   })
 
-export const ADAPTER_METHODS = [
+const ADAPTER_METHODS = [
   'linear',
   'cat',
   'svd',

@@ -25,7 +25,7 @@ export interface RAdapterOptions {
   seed?: number
 }
 
-export const SITES = ['after_attention', 'after_mlp'] as const
+const SITES = ['after_attention', 'after_mlp'] as const
 export type Site = (typeof SITES)[number]
 
 /** The linear of the block whose output an adapter maps: what it folds into. */

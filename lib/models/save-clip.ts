@@ -44,7 +44,7 @@ const COMPANION =
   /^(tokenizer.*|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|preprocessor_config\.json|processor_config\.json|open_clip_config\.json)$/
 
 /** Bytes of f32 values in a file's type, rounded once. */
-export async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<Uint8Array> {
+async function bytesIn(values: Float32Array, dtype: DiskDtype): Promise<Uint8Array> {
   const type = MEMORY[dtype]
   if (!type) throw new CambiumError('E_DTYPE', `save: expected to write F32, BF16 or F16, got ${dtype}`)
   if (type === 'f32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)

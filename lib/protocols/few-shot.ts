@@ -6,7 +6,7 @@ import { percents } from './measures.js'
 import type { OpenDatasets, Protocol, Row, Task } from './protocol.js'
 
 /** Images of each class that choose settings, as in CoOp (Zhou et al. 2022): as many as train, at most 4. */
-export const validationShots = (shots: number): number => Math.min(shots, 4)
+const validationShots = (shots: number): number => Math.min(shots, 4)
 
 /** The images that train and those that choose: drawn by the seed, the second from a set of their own if there is one. */
 export function drawShots({ train, validation }: OpenDatasets['datasets'][number], shots: number, seed: number) {

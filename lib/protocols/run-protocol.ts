@@ -23,7 +23,7 @@ import { retrieval } from './retrieval.js'
 
 export type { ProtocolReport } from './results.js'
 
-export const PROTOCOL = { 'few-shot': fewShot, 'base-to-novel': baseToNovel, 'cross-dataset': crossDataset, retrieval } as const
+const PROTOCOL = { 'few-shot': fewShot, 'base-to-novel': baseToNovel, 'cross-dataset': crossDataset, retrieval } as const
 
 /** Decoded images of the test sets that are kept from cell to cell. */
 const DECODED_BYTES = 1e9

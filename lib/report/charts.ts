@@ -15,7 +15,7 @@ const HALO = { textBorderColor: PAPER, textBorderWidth: 4 }
 type Point = readonly [number, number]
 
 /** Means of consecutive points, at most `most` of them. */
-export function thinned(all: readonly Point[], most = MOST_POINTS): Point[] {
+function thinned(all: readonly Point[], most = MOST_POINTS): Point[] {
   if (all.length <= most) return [...all]
   return Array.from({ length: most }, (_, i) => {
     const part = all.slice(Math.floor((i * all.length) / most), Math.floor(((i + 1) * all.length) / most))

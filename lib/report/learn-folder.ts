@@ -7,7 +7,7 @@ import type { LearnReport } from '../continual/learn-report.js'
 import { CambiumError, messageOf } from '../errors.js'
 import { readdir, readFile, stat } from '../files.js'
 
-export const LEARN_FILE = 'learn.json'
+const LEARN_FILE = 'learn.json'
 
 const number = z.number()
 const whole = number.int().min(0)

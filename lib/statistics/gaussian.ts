@@ -17,7 +17,7 @@ import type { Moments } from './moments.js'
  */
 export type Shrinkage = 'auto' | 'none' | 'ledoit-wolf' | number
 
-export const FEW_SAMPLES_SHRINKAGE = 0.1
+const FEW_SAMPLES_SHRINKAGE = 0.1
 
 /** How the covariance is estimated. */
 export interface GaussianOptions {

@@ -6,7 +6,7 @@ import { CambiumError } from '../errors.js'
 import { type NativeCovariance, native } from '../native.js'
 
 /** The sizes of a packed lower triangle and of the sums behind it. */
-export const packedSize = (dimension: number) => (dimension * (dimension + 1)) / 2
+const packedSize = (dimension: number) => (dimension * (dimension + 1)) / 2
 
 /** Mean and covariance of rows [·, D] in one pass, exact in f64 and the same however the rows were cut into pieces. */
 export class Moments {

@@ -38,7 +38,7 @@ const LEARNERS: Readonly<Record<string, LearnerKind>> = {
 export const LEARNER_NAMES: readonly string[] = Object.keys(LEARNERS)
 
 /** @throws E_OPTION for a method or a setting that there is not, naming it */
-export function checkLearner(name: string, settings: Readonly<Record<string, unknown>>): void {
+function checkLearner(name: string, settings: Readonly<Record<string, unknown>>): void {
   parsed(name, settings)
 }
 
