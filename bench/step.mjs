@@ -23,7 +23,7 @@ const require = createRequire(import.meta.url)
 const { AdamW, backward, capture, Clip, MpmNceLoss, noGradient, RAdapter, scope, step, synchronize, Tensor } = require('../dist/index.js')
 const { native } = require('../dist/native.js')
 const { writeSafetensors } = require('../dist/formats/safetensors-write.js')
-const { add, l2Normalize, linear, mean, multiply } = require('../dist/ops.js')
+const { add, l2Normalize, linear, multiply, sum } = require('../dist/ops.js')
 
 const { values: args } = parseArgs({
   options: {
@@ -129,7 +129,7 @@ async function infer() {
     towers
       .map((tower) => {
         const features = encoders[tower]()
-        return mean(multiply(features, features))
+        return sum(multiply(features, features), 1 / features.count)
       })
       .reduce((a, b) => add(a, b)),
   )
