@@ -1,6 +1,6 @@
 /** What `cambium learn` prints: a row a method, the papers' measures and every watched set, mean ± standard deviation over seeds. */
 import type { LearnReport } from '../continual/learn-report.js'
-import { aboveChance, accuracyMatrix, learnMetrics } from '../continual/metrics.js'
+import { aboveChance, accuracyMatrix, learnMetrics, leftOut } from '../continual/metrics.js'
 import { formatTable, percent } from './table.js'
 
 export function learnTable(runs: readonly LearnReport[]): string {
@@ -20,9 +20,20 @@ export function learnTable(runs: readonly LearnReport[]): string {
     const own = runs.filter((run) => run.label === label)
     return [label, ...columns.map(([, value]) => spread(own.map(value)))]
   })
-  const missing = runs[0].sets.flatMap(({ name, task }) => (task === null || among.includes(task) ? [] : [name]))
-  const chance = missing.length === 0 ? '' : `; Transfer without ${missing.join(', ')}, where zero-shot is not above chance`
-  return `${formatTable([['%', ...columns.map(([head]) => head)], ...rows])}\nTransfer, Avg, Last: Zheng et al. 2023${chance}`
+  return `${formatTable([['%', ...columns.map(([head]) => head)], ...rows])}\n${['Transfer, Avg, Last: Zheng et al. 2023', ...without(runs[0])].join('; ')}`
+}
+
+/** What the means are not over, and why. */
+function without(run: LearnReport): string[] {
+  const { guessed, late, unseen } = leftOut(run)
+  const why = [
+    ...(guessed.length > 0 ? [`${guessed.join(', ')}, where zero-shot is not above chance`] : []),
+    ...(late.length > 0 ? [`${late.join(', ')}, which came later`] : []),
+  ]
+  return [
+    ...(why.length > 0 ? [`Transfer without ${why.join(', and without ')}`] : []),
+    ...(unseen.length > 0 ? [`Avg without ${unseen.join(', ')}, which some stages did not look at`] : []),
+  ]
 }
 
 function spread(values: readonly (number | undefined)[]): string {

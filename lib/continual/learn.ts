@@ -225,12 +225,25 @@ class LearnRun {
           `continue: expected task ${t} to be ${name} with the images that were learned, got ${now?.name ?? 'none'}`,
         )
     }
+    const stages = await this.withAddedSets(saved.stages) // while the method has learned nothing
     await restoreLearner(out, saved, learner)
     this.tasks.push(...saved.tasks.map(({ learned }) => learned))
-    this.stages.push(...saved.stages)
+    this.stages.push(...stages)
     this.peakBytes = saved.peakBytes
     for (let t = 0; t < saved.tasks.length; t++) await rm(this.folderOf(t), { recursive: true, force: true })
     return saved
+  }
+
+  /** Stages with what the pretrained model is worth on sets that came since; among their own classes, for the union was another then. */
+  private async withAddedSets(stages: readonly LearnStage[]): Promise<LearnStage[]> {
+    const { stream, learner } = this.options
+    const [first, ...later] = stages
+    if (!first) return []
+    const isNew = ({ name }: { readonly name: string }) => first.sets[name] === undefined
+    const added = { ...stream, tasks: stream.tasks.filter(isNew), watch: stream.watch.filter(isNew) }
+    const { sets } = await evaluateStage(learner, added, -1, this.evaluation)
+    const own = Object.entries(sets).map(([name, { union: _, ...rest }]) => [name, rest] as const)
+    return [{ ...first, sets: { ...first.sets, ...Object.fromEntries(own) } }, ...later]
   }
 
   private identity() {

@@ -100,6 +100,30 @@ export function aboveChance({ sets, stages }: LearnReport): number[] {
   })
 }
 
+/** Learned sets that a measure of a finished run leaves out, by name, and why: what its tables have to say. */
+export interface LeftOut {
+  /** out of Transfer: the pretrained model guesses on them */
+  readonly guessed: readonly string[]
+  /** out of Transfer: they came after stages that Transfer needs */
+  readonly late: readonly string[]
+  /** out of Avg: some stage did not look at them */
+  readonly unseen: readonly string[]
+}
+
+/** Why means over tasks are not over all of them. Pure. */
+export function leftOut(report: LearnReport): LeftOut {
+  const among = aboveChance(report)
+  const { rows } = accuracyMatrix(report)
+  const tests = report.sets.filter(({ task }) => task !== null)
+  const looked = (i: number, stages: number) => rows.slice(1, 1 + stages).every((row) => row[i] !== undefined)
+  const names = (chosen: (i: number) => boolean) => tests.flatMap(({ name }, i) => (chosen(i) ? [name] : []))
+  return {
+    guessed: names((i) => i > 0 && rows[0]?.[i] !== undefined && !among.includes(i)),
+    late: names((i) => i > 0 && (rows[0]?.[i] === undefined || among.includes(i)) && !looked(i, i)),
+    unseen: names((i) => !looked(i, rows.length - 1)),
+  }
+}
+
 function meanOver(tasks: readonly number[], value: (i: number) => number | undefined): Measure {
   const known = tasks.filter((i) => value(i) !== undefined)
   return { value: mean(known.map(value)), tasks: known }

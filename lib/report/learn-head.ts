@@ -1,24 +1,17 @@
 /** The top of the page: what the model is worth on what it was taught, and what it kept; first in a sentence, then in figures. */
 
-import {
-  accuracy,
-  focus,
-  type LearnMethod,
-  type LearnSet,
-  metricsOf,
-  percents,
-  type Spread,
-  spreadOf,
-  stageCount,
-} from './learn-methods.js'
+import { accuracyMatrix } from '../continual/metrics.js'
+import { accuracy, focus, type LearnMethod, type LearnSet, percents, type Spread, spreadOf, stageCount } from './learn-methods.js'
 import { kept } from './learn-scores.js'
 import { html, list, type Markup, name, shorten } from './markup.js'
 import { count, duration, mean, percent, points } from './numbers.js'
 
-/** Sets before and after: where the pretrained model stood, where the method ended. */
+/** The same sets before and after: where the pretrained model stood, where the method ended. */
 interface Change {
   readonly before: Spread
   readonly after: Spread
+  /** how many */
+  readonly sets: number
 }
 
 export function learnHead(title: string, methods: readonly LearnMethod[], sets: readonly LearnSet[]): Markup {
@@ -41,20 +34,27 @@ export const lastPart = (path: string): string =>
     .filter((part) => part !== '' && part !== '.')
     .at(-1) ?? path
 
-function learnedChange(method: LearnMethod): Change | undefined {
-  const metrics = metricsOf(method, 'own')
-  return pair(spreadOf(metrics.map(({ zeroShot }) => zeroShot.value)), spreadOf(metrics.map(({ last }) => last.value)))
+/** Over the tasks that were looked at both before the first and after the last: a run that was continued may lack some. */
+function learnedChange({ runs }: LearnMethod): Change | undefined {
+  const ends = runs.map((run) => {
+    const { rows, images } = accuracyMatrix(run)
+    const [before, after] = [rows[0], rows[images.length]]
+    const both = images.flatMap((_, i) => (before?.[i] === undefined || after?.[i] === undefined ? [] : [[before[i], after[i]]]))
+    return both.length === 0 ? undefined : { before: mean(both.map(([a]) => a)), after: mean(both.map(([, b]) => b)), sets: both.length }
+  })
+  const [before, after] = [spreadOf(ends.map((end) => end?.before)), spreadOf(ends.map((end) => end?.after))]
+  return pair(before, after, Math.max(...ends.map((end) => end?.sets ?? 0)))
 }
 
 function keptChange(method: LearnMethod, sets: readonly LearnSet[]): Change | undefined {
   const watched = sets.filter(({ task }) => task === null)
   const before = watched.map(({ index }) => accuracy(method, 0, index)?.mean)
   if (before.length === 0 || before.some((value) => value === undefined)) return undefined
-  return pair({ mean: mean(before as number[]), count: 1 }, kept(method, watched))
+  return pair({ mean: mean(before as number[]), count: 1 }, kept(method, watched), watched.length)
 }
 
-const pair = (before: Spread | undefined, after: Spread | undefined): Change | undefined =>
-  before === undefined || after === undefined ? undefined : { before, after }
+const pair = (before: Spread | undefined, after: Spread | undefined, sets: number): Change | undefined =>
+  before === undefined || after === undefined ? undefined : { before, after, sets }
 
 /** What seeds, or half a point where there is one seed, cannot tell apart. */
 const noise = ({ after: { sd } }: Change): number => Math.max(sd ?? 0.005, 0.0005)
@@ -68,7 +68,8 @@ function answer(method: LearnMethod, sets: readonly LearnSet[]): Markup {
   const done = stageCount([method]) - 1
   const planned = sets.filter(({ task }) => task !== null).length
   if (learned === undefined) return html`${name(shorten(method.label, 30))}: ${done} of ${planned} tasks so far`
-  const tasks = `${planned} ${planned === 1 ? 'task' : 'tasks'}`
+  const counted = learned.sets === planned ? String(planned) : `${learned.sets} of ${planned}`
+  const tasks = `${counted} ${planned === 1 ? 'task' : 'tasks'}`
   return html`${name(shorten(method.label, 30))}: ${amount(learned, 'gained', 'lost', 'gained nothing')} on ${tasks}${knew && html`, <span class="second">${amount(knew, 'gained', 'lost', 'lost nothing')} of what it knew before</span>`}`
 }
 

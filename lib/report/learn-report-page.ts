@@ -10,7 +10,7 @@ import { curveFigure, legend } from './learn-curves.js'
 import { lastPart, learnHead } from './learn-head.js'
 import { accuracyMap, largestChange } from './learn-heat-map.js'
 import { type LearnMethod, type LearnSet, methodsOf, setsOf } from './learn-methods.js'
-import { scoreTable, transferNote } from './learn-scores.js'
+import { leftOutNote, scoreTable } from './learn-scores.js'
 import { selectionSection, selects } from './learn-selection.js'
 import { LEARN_STYLE } from './learn-style.js'
 import { html, type Markup } from './markup.js'
@@ -64,7 +64,7 @@ function scores(methods: readonly LearnMethod[], sets: readonly LearnSet[]): Mar
 ${union && html`<h3>Among each set’s own classes</h3>`}
 ${own}
 ${union && html`<h3>Among the classes of all sets</h3>${scoreTable(methods, 'union', among)}`}
-<p class="fine">Percent, top-1${seeds > 1 && html`, mean ± standard deviation over seeds; bold is ahead of every other method that learns task by task by more than the two deviations together`}. Transfer: accuracy on what was not learned yet, mean over the stages before. Avg: mean over all stages. Last: at the end (Zheng et al. 2023). ${watched.length > 0 && 'Knew before: the watched sets at the end. '}Forgetting: best so far less the end (Chaudhry et al. 2018). Backward: the end less right after learning; Forward: right before learning less zero-shot (Lopez-Paz & Ranzato 2017). ${transferNote(sets, among)}</p>
+<p class="fine">Percent, top-1${seeds > 1 && html`, mean ± standard deviation over seeds; bold is ahead of every other method that learns task by task by more than the two deviations together`}. Transfer: accuracy on what was not learned yet, mean over the stages before. Avg: mean over all stages. Last: at the end (Zheng et al. 2023). ${watched.length > 0 && 'Knew before: the watched sets at the end. '}Forgetting: best so far less the end (Chaudhry et al. 2018). Backward: the end less right after learning; Forward: right before learning less zero-shot (Lopez-Paz & Ranzato 2017). ${leftOutNote(runs[0])}</p>
 </section>`
 }
 

@@ -1,5 +1,6 @@
 /** The measures of every method in one table, and what they mean. */
-import type { LabelSpace, LearnMetrics } from '../continual/metrics.js'
+import type { LearnReport } from '../continual/learn-report.js'
+import { type LabelSpace, type LearnMetrics, leftOut } from '../continual/metrics.js'
 import { marker } from './learn-curves.js'
 import {
   clearlyBest,
@@ -71,11 +72,15 @@ export function kept(method: LearnMethod, watched: readonly LearnSet[]): Spread 
   return spreadOf(of.map((values) => (values.some((value) => value === undefined) ? undefined : mean(values as number[]))))
 }
 
-/** Which tasks Transfer counts: names of the sets on which the pretrained model is above chance. */
-export function transferNote(sets: readonly LearnSet[], among: readonly number[]): Markup {
-  const learned = sets.filter(({ task }) => task !== null && task > 0)
-  const counted = learned.filter(({ task }) => among.includes(task as number))
-  if (counted.length === learned.length) return html`Transfer counts every set but the first.`
-  if (counted.length === 0) return html`Transfer is empty: the pretrained model is above chance on none of the sets but perhaps the first.`
-  return html`Transfer counts the sets on which the pretrained model is above chance by two standard errors: ${list(counted.map((set) => name(shorten(set.name, 30))))}.`
+/** Which sets the means are not over, and why. */
+export function leftOutNote(run: LearnReport): Markup {
+  const { guessed, late, unseen } = leftOut(run)
+  const named = (sets: readonly string[]) => list(sets.map((set) => name(shorten(set, 30))))
+  const why = [
+    guessed.length > 0 && html`${named(guessed)}, where the pretrained model is not above chance by two standard errors`,
+    late.length > 0 && html`${named(late)}, which came with a later day`,
+  ].filter((part) => part !== false)
+  const average = unseen.length > 0 && html` Avg is without ${named(unseen)}, which some stages did not look at.`
+  if (why.length === 0) return html`Transfer counts every set but the first.${average}`
+  return html`Transfer counts every set but the first and ${list(why)}.${average}`
 }

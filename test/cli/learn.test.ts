@@ -73,6 +73,7 @@ test('a table for people; one more task tomorrow, without the files of the earli
   expect(second).toMatchObject({ code: 0, err: '' })
   const [report] = runsOf(second.out)
   expect(report.tasks.map(({ name }) => name)).toEqual(['warm', 'cold', 'grey'])
+  expect(Object.keys(report.stages[0].sets)).toEqual(['warm', 'cold', 'known', 'grey'])
   expect(Object.keys(report.stages[1].sets)).toEqual(['warm', 'cold', 'known'])
   expect(Object.keys(report.stages[3].sets)).toEqual(['cold', 'grey', 'known'])
   expect(timeless(runsOf((await cambium(more)).out)[0])).toEqual(timeless(report)) // learned already

@@ -1,5 +1,5 @@
 import type { LearnReport } from '../../lib/continual/learn-report.js'
-import { type AccuracyMatrix, aboveChance, accuracyMatrix, learnMetrics } from '../../lib/continual/metrics.js'
+import { type AccuracyMatrix, aboveChance, accuracyMatrix, learnMetrics, leftOut } from '../../lib/continual/metrics.js'
 
 // three tasks with 10, 20 and 70 test images; the first row is the pretrained model
 const images = [10, 20, 70]
@@ -107,4 +107,24 @@ test('read from a report, in both label spaces; chance is left aside', () => {
   ])
   expect(accuracyMatrix({ ...report, protocol: 'domain-incremental' }, 'union').rows[0]).toEqual([0.34, 0.59])
   expect(aboveChance(report)).toEqual([0]) // 0.25 + 2·0.0433 < 0.34; 0.5 + 2·0.05 > 0.59
+})
+
+test('what means over tasks leave out is named with its reason', () => {
+  const set = (own: number) => ({ own, images: 100 })
+  const task = (name: string, index: number) => ({ name, task: index, classes: 2, images: 100 })
+  const report = {
+    protocol: 'domain-class-incremental',
+    sets: [task('a', 0), task('b', 1), task('c', 2), { name: 'w', task: null, classes: 10, images: 100 }],
+    stages: [
+      { after: -1, sets: { a: set(0.9), b: set(0.5), c: set(0.8), w: set(0.9) } },
+      { after: 0, sets: { a: set(0.9), b: set(0.5), w: set(0.9) } },
+      { after: 1, sets: { a: set(0.9), b: set(0.5), w: set(0.9) } },
+      { after: 2, sets: { a: set(0.9), b: set(0.5), c: set(0.9), w: set(0.9) } },
+    ],
+  } as unknown as LearnReport
+  expect(leftOut(report)).toEqual({ guessed: ['b'], late: ['c'], unseen: ['c'] })
+  const [before, ...after] = report.stages
+  const { c: _, ...sets } = before.sets
+  expect(leftOut({ ...report, stages: [{ ...before, sets }, ...after] })).toEqual({ guessed: ['b'], late: ['c'], unseen: ['c'] })
+  expect(leftOut({ ...report, stages: [before] })).toEqual({ guessed: ['b'], late: [], unseen: [] })
 })

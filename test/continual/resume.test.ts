@@ -29,6 +29,25 @@ function contents(out: string): Record<string, unknown> {
   return Object.fromEntries(readdirSync(at(out)).map((file) => [file, read(file)]))
 }
 
+test('of a set that comes another day, what the pretrained model is worth on it is known', async () => {
+  const { tasks: all, ...rest } = tasks
+  const run = (out: string, count: number) =>
+    runStream({
+      model: at('clip'),
+      out: at(out),
+      tasks: { ...rest, tasks: all.slice(0, count) },
+      method: 'sequential',
+      settings: { lr: 0.05 },
+    })
+  await run('days', 1)
+  const { report } = await run('days', 2)
+  const { report: atOnce } = await run('at-once', 2)
+  const { union: _, ...cold } = atOnce.stages[0].sets.cold
+  expect(report.stages[0].sets.cold).toEqual(cold)
+  expect(atOnce.stages[1].sets.cold.own).not.toBe(cold.own) // what one task learned has changed it
+  expect(report.stages[1].sets.cold).toBeUndefined()
+}, 300_000)
+
 describe('stopped by its signal', () => {
   const settings = { epochs: 2, batch: 4, lr: 1e-3, keepBest: true }
   const run = (out: string, stop?: (event: LearnEvent) => boolean) =>

@@ -48,6 +48,31 @@ test('the answer comes first: what was learned, what was kept', () => {
   expect(text(pageOf(...methods))).toContain('mine : gained')
 })
 
+describe('a run that was continued', () => {
+  /** Sets of a stage without one of them. */
+  const without = (run: LearnReport, missing: string, stages: readonly number[]): LearnReport => ({
+    ...run,
+    stages: run.stages.map((stage, s) => {
+      const { [missing]: _, ...sets } = stage.sets
+      return stages.includes(s) ? { ...stage, sets } : stage
+    }),
+  })
+  const run = learnRun({ learned: 0.8 }) // pretrained: 0.3, 0.35 and 0.4
+
+  test('compares what was gained on the same sets before and after', () => {
+    const page = (missing: string, stages: readonly number[]) => text(learnPage('x', [without(run, missing, stages)]))
+    expect(page('textures', [0, 1, 2])).toContain('gained 47.5 points on 2 of 3 tasks')
+    expect(page('textures', [0, 1, 2])).toContain('80.0 % on the tasks at the end (+47.5 from zero-shot)')
+    expect(page('digits', [3])).toContain('gained 42.5 points on 2 of 3 tasks')
+    expect(page('textures', [1, 2])).toContain('gained 45.0 points on 3 tasks')
+  })
+
+  test('says which sets its means are not over', () => {
+    const scores = text(section(learnPage('x', [without(run, 'textures', [1, 2])]), 'scores'))
+    expect(scores).toContain('and textures , which came with a later day. Avg is without textures , which some stages did not look at.')
+  })
+})
+
 describe('measures', () => {
   const page = learnPage('runs', learnRuns())
   const rows = cells(section(page, 'scores'))
@@ -106,7 +131,7 @@ describe('measures', () => {
     const guessing = learnRun({})
     const stages = guessing.stages.map((stage) => ({ ...stage, sets: { ...stage.sets, signs: { ...stage.sets.signs, own: 0.12 } } }))
     const page = learnPage('x', [{ ...guessing, stages }])
-    expect(text(page)).toContain('above chance by two standard errors: textures .')
+    expect(text(page)).toContain('Transfer counts every set but the first and signs , where the pretrained model is not above chance')
     expect(cells(section(page, 'scores'))[1][1]).toBe('40.0')
   })
 
