@@ -1,10 +1,7 @@
-// An adapter for evaluation, whichever kind its folder holds: an R-Adapter of ours, or any LoRA in PEFT's format.
-import { join } from 'node:path'
 import { loadAdapter, requireBase } from '../checkpoint/adapter-file.js'
 import { changesElsewhere, loadLora } from '../checkpoint/lora-file.js'
-import { finishFolder } from '../formats/atomic-folder.js'
+import { readAdapterJson } from '../formats/adapter-folder.js'
 import { clipTensors } from '../formats/clip-tensors.js'
-import { readJsonObject } from '../formats/json-fields.js'
 import { placeAdapter } from '../formats/peft-place.js'
 import { openPeftAdapter } from '../formats/peft-read.js'
 import type { View } from '../injection/injection.js'
@@ -22,8 +19,7 @@ export interface OpenedAdapter {
 
 /** Opens an adapter for its model; the caller disposes it. @throws those of loadAdapter and loadLora */
 export async function openAdapter(clip: Clip, folder: string): Promise<OpenedAdapter> {
-  await finishFolder(folder)
-  const config = await readJsonObject(join(folder, 'adapter_config.json'))
+  const config = await readAdapterJson(folder)
   if (config !== undefined && config.peft_type === undefined) {
     const { adapter, info } = await loadAdapter(clip, folder)
     return { adapter, alpha: info.alpha ?? 0.5 }

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { problemText } from '../checks/problems.js'
 import { CambiumError } from '../errors.js'
+import { readAdapterJson } from '../formats/adapter-folder.js'
 import { writeFileAtomic } from '../formats/atomic-file.js'
-import { finishFolder, writeFolder } from '../formats/atomic-folder.js'
+import { writeFolder } from '../formats/atomic-folder.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
-import { readJsonObject } from '../formats/json-fields.js'
 import { openSafetensors } from '../formats/safetensors-read.js'
 import { writeSafetensors } from '../formats/safetensors-write.js'
 import { RAdapter } from '../methods/r-adapter.js'
@@ -15,7 +15,7 @@ import type { Tensor } from '../tensor.js'
 import { fingerprint } from './fingerprint.js'
 import { fillParameters, parameterToWrite } from './parameter-file.js'
 
-export const ADAPTER_VERSION = 1
+const ADAPTER_VERSION = 1
 
 const schema = z.looseObject({
   cambium_version: z.literal(ADAPTER_VERSION),
@@ -62,8 +62,7 @@ export async function saveAdapter(
 
 /** What an adapter's folder says about itself. @throws E_NOT_FOUND, E_ADAPTER for a malformed configuration */
 export async function readAdapterConfig(folder: string): Promise<z.infer<typeof schema>> {
-  await finishFolder(folder)
-  const raw = await readJsonObject(join(folder, 'adapter_config.json'))
+  const raw = await readAdapterJson(folder)
   if (!raw) throw new CambiumError('E_NOT_FOUND', `${folder}: expected adapter_config.json, got none`)
   const parsed = schema.safeParse(raw)
   if (parsed.success) return parsed.data

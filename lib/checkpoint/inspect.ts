@@ -11,8 +11,8 @@ import { openClipFolder } from '../formats/clip-files.js'
 import type { ClipConfig } from '../formats/hf-config.js'
 import { type JsonObject, readJsonObject } from '../formats/json-fields.js'
 import { detectLayout, type LayoutName } from '../formats/layouts.js'
-import { openPeftAdapter, PEFT_CONFIG, PEFT_TENSORS } from '../formats/peft-read.js'
-import { openSafetensors, type StoredTensor } from '../formats/safetensors-read.js'
+import { openAdapterTensors, openPeftAdapter, PEFT_CONFIG, PEFT_TENSORS } from '../formats/peft-read.js'
+import type { StoredTensor } from '../formats/safetensors-read.js'
 
 export interface InspectedTensor {
   readonly name: string
@@ -81,7 +81,11 @@ const DEEPEST = 3
 /** @throws E_NOT_FOUND when there is nothing to look at; E_SAFETENSORS_… for a file that is not what it says */
 export async function inspect(path: string): Promise<Inspection> {
   const info = await stat(path).catch(() => undefined)
-  if (info === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file or folder`)
+  if (info === undefined)
+    throw new CambiumError(
+      'E_NOT_FOUND',
+      `${path}: expected a safetensors file, a checkpoint, an adapter or a run, got no such file or folder`,
+    )
   if (!info.isDirectory()) return inspectCheckpoint(path, await openCheckpoint(path), {})
   const found: Found = { inside: [], runs: [] }
   await lookInto(path, found, DEEPEST)
@@ -144,7 +148,7 @@ async function inspectCheckpoint(path: string, checkpoint: Checkpoint, more: Par
 }
 
 async function inspectAdapter(folder: string, raw: JsonObject): Promise<Inspection> {
-  const file = await openSafetensors(join(folder, PEFT_TENSORS))
+  const file = await openAdapterTensors(folder)
   const own = typeof raw.method === 'string' && raw.peft_type === undefined
   const summary = await told(() => (own ? ownAdapter(raw) : peftAdapter(folder)))
   const known = 'problem' in summary ? { problem: summary.problem } : { adapter: summary.value }

@@ -1,15 +1,20 @@
 /**
  * Image files to 8-bit RGB, as Pillow's `Image.open(f).convert('RGB')`: colour profiles are not applied, grey is repeated,
  * palettes are looked up, alpha is dropped without compositing, CMYK becomes RGB by Pillow's formula, 16-bit grey is cut at
- * 255 (that is what Pillow does with mode I;16), 16-bit colour keeps its high byte, and EXIF rotation is ignored unless asked for.
+ * 255 (that is what Pillow does with mode I;16), 16-bit colour keeps its high byte, and EXIF rotation is ignored unless asked for
+ * (but for TIFF, which Pillow turns by itself). Of several pages or frames the first is taken. BMP and Netpbm are read here.
  */
 
 import type sharpModule from 'sharp'
 import { CambiumError, messageOf } from '../errors.js'
 import { readFile, stat } from '../files.js'
+import { imageFormat, LOOK } from '../formats/file-kind.js'
+import { decodeBmp } from './bmp.js'
 import { whatIsWrong } from './broken-image.js'
 import { imageKind } from './image-kind.js'
+import { MOST_PIXELS } from './image-limits.js'
 import { loadSharp } from './load-sharp.js'
+import { decodeNetpbm } from './netpbm.js'
 
 /** A file's path, or its bytes with a name for error messages. */
 export type ImageSource = string | { readonly bytes: Uint8Array; readonly name: string }
@@ -28,8 +33,6 @@ export interface DecodeOptions {
 
 type Sharp = typeof sharpModule
 
-/** Pillow's limit too: above it a small file is taken for a decompression bomb. */
-const MOST_PIXELS = 178_956_970
 const MOST_BYTES = 1_000_000_000
 
 export function imageName(source: ImageSource): string {
@@ -61,10 +64,15 @@ async function readImage(path: string): Promise<Uint8Array> {
 }
 
 async function decode(bytes: Uint8Array, exif: boolean, sharp: Sharp): Promise<RgbImage> {
+  const format = imageFormat(Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, LOOK)))
+  if (format === 'Netpbm') return decodeNetpbm(bytes)
+  if (format === 'BMP') return decodeBmp(bytes)
   // 'error' also fails on files that end early, where 'warning' would fail on harmless oddities that Pillow reads too.
-  const opened = sharp(bytes, { ignoreIcc: true, failOn: 'error', autoOrient: exif, limitInputPixels: MOST_PIXELS })
+  const opened = sharp(bytes, { ignoreIcc: true, failOn: 'error', autoOrient: exif || format === 'TIFF', limitInputPixels: MOST_PIXELS })
   if (imageKind(bytes) === 'plain') return toRgb(opened)
-  const { space, depth, hasAlpha } = await opened.metadata()
+  const { space, depth, hasAlpha, channels } = await opened.metadata()
+  if (depth === 'char') throw new Error('numbers with a sign')
+  if ((depth === 'float' || depth === 'double') && channels > 1) throw new Error('colours that are fractions')
   if (space === 'cmyk') return cmykToRgb(opened)
   if (space === 'grey16' && depth === 'ushort' && hasAlpha !== true) return clippedGrey(opened)
   return toRgb(opened)

@@ -13,7 +13,10 @@ export interface ImageFolderOptions extends Omit<DatasetOptions, 'classNames'> {
   folders?: readonly string[]
 }
 
-const EXTENSIONS = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.avif', '.bmp', '.ppm', '.pgm', '.svg'])
+const READ = '.jpg .jpeg .jfif .jpe .png .webp .gif .tif .tiff .avif .bmp .dib .ppm .pgm .pbm .pnm .svg'.split(' ')
+/** Photographs that no decoder here reads: who trains on a folder should hear of them. */
+const REFUSED = ['.heic', '.heif', '.jxl', '.jp2']
+const EXTENSIONS = new Set([...READ, ...REFUSED])
 
 /** Whether a file is taken for an image by its name. */
 export const isImageName = (name: string): boolean => EXTENSIONS.has(extname(name).toLowerCase())
@@ -42,7 +45,7 @@ export class ImageFolder extends Dataset {
     for (const [label, folder] of folders.entries()) {
       for (const id of await imagesBelow(path, folder)) samples.push({ id, image: join(path, id), label })
     }
-    if (samples.length === 0) throw new CambiumError('E_DATA', `${path}: expected images (${[...EXTENSIONS].join(' ')}), got none`)
+    if (samples.length === 0) throw new CambiumError('E_DATA', `${path}: expected images (${READ.join(' ')}), got none`)
     return new ImageFolder(samples, { ...options, classNames }, folders)
   }
 }

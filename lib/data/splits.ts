@@ -83,3 +83,16 @@ export function selectClasses(dataset: Dataset, classes: readonly number[]): Dat
   const { templates, skipBroken } = dataset
   return new Dataset(samples, { templates, skipBroken, classNames: classes.map((label) => dataset.classNames[label]) })
 }
+
+/**
+ * The same samples among other classes, which hold its own by name: a test set without images of some classes is still judged among
+ * all of them. The set itself where these are its own; undefined where a class is not among them, or a name not unique.
+ */
+export function amongClasses(dataset: Dataset, classNames: readonly string[]): Dataset | undefined {
+  const own = dataset.classNames
+  if (own.length === classNames.length && own.every((name, i) => name === classNames[i])) return dataset
+  const places = own.map((name) => classNames.indexOf(name))
+  if (places.includes(-1) || new Set(places).size < own.length || new Set(classNames).size < classNames.length) return undefined
+  const samples = dataset.samples.map((sample) => (sample.label === undefined ? sample : { ...sample, label: places[sample.label] }))
+  return new Dataset(samples, { templates: dataset.templates, skipBroken: dataset.skipBroken, classNames })
+}

@@ -8,6 +8,7 @@ import { CambiumError } from '../errors.js'
 import { readdir, realpath, rm, stat } from '../files.js'
 import { ioError, writeFileAtomic } from './atomic-file.js'
 import { finishFolder } from './atomic-folder.js'
+import { isPickle, isTextual, kindOfFile } from './file-kind.js'
 import { openSafetensors, type StoredTensor } from './safetensors-read.js'
 import { type TensorToWrite, tensorBytes, type WriteOptions, writeSafetensors } from './safetensors-write.js'
 import { readShardIndex, shardName } from './shard-index.js'
@@ -23,6 +24,8 @@ export interface Checkpoint {
 /** Names that a folder is searched for, in this order. */
 const STEMS = ['model', 'open_clip_model'] as const
 const PICKLES = new Set(['.bin', '.pt', '.pth', '.ckpt', '.pkl'])
+/** Of formats that are not read. */
+const OTHER_WEIGHTS = new Set(['.gguf', '.onnx', '.h5', '.keras', '.msgpack', '.tflite', '.npz', '.safetensors'])
 
 /**
  * Opens a safetensors file, or the one or sharded checkpoint of a folder.
@@ -36,7 +39,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     throw new CambiumError('E_NOT_FOUND', `${path}: expected a checkpoint on disk (nothing is downloaded), got no such file or folder`)
   })
   if (!info.isDirectory()) {
-    if (PICKLES.has(extname(path))) throw pickleError(path)
+    if (PICKLES.has(extname(path)) && (await looksPickled(path))) throw pickleError(path)
     if (path.endsWith('.index.json')) return openSharded(dirname(path), basename(path))
     return openSingle(dirname(path), path)
   }
@@ -49,15 +52,31 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     if (names.has(index)) return openSharded(path, index)
   }
   const pickle = [...names].sort().find((name) => PICKLES.has(extname(name)))
-  if (pickle !== undefined) throw pickleError(join(path, pickle))
+  if (pickle !== undefined && (await looksPickled(join(path, pickle)))) throw pickleError(join(path, pickle))
   throw new CambiumError(
     'E_NOT_FOUND',
-    `${path}: expected model.safetensors, model.safetensors.index.json or open_clip_model.safetensors, got none of them`,
+    `${path}: expected model.safetensors, model.safetensors.index.json or open_clip_model.safetensors, got ${await otherWeights(path, names)}`,
   )
 }
 
+/** What a folder without a checkpoint has that people take for one. */
+async function otherWeights(folder: string, names: ReadonlySet<string>): Promise<string> {
+  const [other] = [...names].sort().filter((name) => PICKLES.has(extname(name)) || OTHER_WEIGHTS.has(extname(name)))
+  if (other === undefined) return names.size === 0 ? 'an empty folder' : 'none of them'
+  const kind = await kindOfFile(join(folder, other))
+  return kind === undefined ? other : `${other}, ${kind}`
+}
+
+/** By its bytes, and where these say nothing by its name. */
+async function looksPickled(path: string): Promise<boolean> {
+  const kind = await kindOfFile(path)
+  return kind === undefined || isPickle(kind) || isTextual(kind)
+}
+
 async function openSingle(folder: string, path: string): Promise<Checkpoint> {
-  const file = await openSafetensors(path)
+  const file = await openSafetensors(path).catch(async (error) => {
+    throw isPickle(await kindOfFile(path)) ? pickleError(path) : error
+  })
   return { folder, files: [path], tensors: file.tensors, metadata: file.metadata }
 }
 

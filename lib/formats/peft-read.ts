@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { nearestName } from '../checks/nearest-name.js'
 import { CambiumError } from '../errors.js'
 import { readdir, stat } from '../files.js'
+import { requireAdapterFolder } from './adapter-folder.js'
 import { finishFolder } from './atomic-folder.js'
 import { isReadableDtype } from './dtype.js'
 import { readJsonObject } from './json-fields.js'
@@ -29,9 +30,9 @@ export async function openPeftAdapter(folder: string, options: { name?: string }
   await finishFolder(home)
   const path = join(home, PEFT_CONFIG)
   const raw = await readJsonObject(path)
-  if (raw === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: no such file`)
+  if (raw === undefined) throw new CambiumError('E_NOT_FOUND', `${path}: expected the configuration of an adapter, got no such file`)
   const { config, unknown } = parsePeftConfig(raw, path)
-  const file = await openTensors(home)
+  const file = await openAdapterTensors(home)
   const { targets, saved } = sortTensors(file, config)
   const base = (await readJsonObject(join(home, PEFT_BASE)))?.base
   return {
@@ -46,15 +47,14 @@ export async function openPeftAdapter(folder: string, options: { name?: string }
 }
 
 async function adapterFolder(folder: string, name: string | undefined): Promise<string> {
-  await finishFolder(folder)
+  await requireAdapterFolder(folder)
   if (name !== undefined) {
     if (!/^[^/\\]+$/.test(name) || name === '..' || name === '.')
       throw new CambiumError('E_OPTION', `name: expected the name of an adapter, got ${JSON.stringify(name)}`)
     return name === 'default' && (await exists(join(folder, PEFT_CONFIG))) ? folder : join(folder, name)
   }
   if (await exists(join(folder, PEFT_CONFIG))) return folder
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => undefined)
-  if (entries === undefined) throw new CambiumError('E_NOT_FOUND', `${folder}: no such folder`)
+  const entries = await readdir(folder, { withFileTypes: true })
   const nested: string[] = []
   for (const entry of entries) if (await exists(join(folder, entry.name, PEFT_CONFIG))) nested.push(entry.name)
   if (nested.length === 1) return join(folder, nested[0])
@@ -62,7 +62,8 @@ async function adapterFolder(folder: string, name: string | undefined): Promise<
   throw new CambiumError('E_ADAPTER', `${folder}: expected one adapter or the name of one, got ${nested.sort().join(', ')}`)
 }
 
-async function openTensors(home: string): Promise<SafetensorsFile> {
+/** The tensors of an adapter's folder. @throws E_PICKLE for adapter_model.bin */
+export async function openAdapterTensors(home: string): Promise<SafetensorsFile> {
   const path = join(home, PEFT_TENSORS)
   if (!(await exists(path)) && (await exists(join(home, 'adapter_model.bin'))))
     throw new CambiumError(

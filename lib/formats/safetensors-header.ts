@@ -7,6 +7,7 @@
  */
 import { CambiumError } from '../errors.js'
 import { type DiskDtype, DTYPE_BITS, isDiskDtype } from './dtype.js'
+import { kindOfBytes } from './file-kind.js'
 import { parseStrictJson, type StrictJson, StrictJsonError } from './strict-json.js'
 
 /** The largest header that the format allows, in bytes. */
@@ -59,22 +60,24 @@ export function reject(rule: SafetensorsRule, what: string, expected: string, go
 }
 
 /**
- * The length N of the header, from the first eight bytes. `what` names the file in errors.
+ * The length N of the header, from the first eight bytes. `what` names the file in errors, which say what it is where that can be told.
+ * @param first eight bytes, or more to tell by
  * @param fileSize bytes of the whole file
  */
 export function headerLength(first: Uint8Array, fileSize: number, what: string): number {
-  if (fileSize < 8 || first.byteLength < 8) reject('HEADER_TOO_SMALL', what, 'at least 8 bytes', `${fileSize}`)
+  const refuse = (rule: SafetensorsRule, expected: string, got: string): never => {
+    const kind = kindOfBytes(first)
+    return kind === undefined ? reject(rule, what, expected, got) : reject(rule, what, 'a safetensors file', kind)
+  }
+  if (fileSize < 8 || first.byteLength < 8) return refuse('HEADER_TOO_SMALL', 'a safetensors file', `one of ${fileSize} bytes`)
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true)
-  if (Buffer.from(first.subarray(0, 8)).toString('latin1') === 'version ')
-    reject('HEADER_TOO_LARGE', what, 'a safetensors file', 'a pointer of git-lfs, or a text: git lfs pull fetches the file')
-  if (first.subarray(0, 8).every(isText)) reject('HEADER_TOO_LARGE', what, 'a safetensors file', 'a text')
-  if (length > BigInt(MAX_HEADER_BYTES)) reject('HEADER_TOO_LARGE', what, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`)
-  if (length > BigInt(fileSize - 8)) reject('HEADER_LENGTH', what, `a header inside the file of ${fileSize} bytes`, `one of ${length}`)
+  if (length > BigInt(MAX_HEADER_BYTES)) refuse('HEADER_TOO_LARGE', `a header of at most ${MAX_HEADER_BYTES} bytes`, `${length}`)
+  if (length > BigInt(fileSize - 8)) refuse('HEADER_LENGTH', `a header inside the file of ${fileSize} bytes`, `one of ${length}`)
+  // What follows is an object; a large file of another kind may have a length that fits.
+  if (first.byteLength > 8 && first[8] !== 0x7b && first[8] !== 0x20)
+    refuse('HEADER_JSON', 'a header that is a JSON object', 'another beginning')
   return Number(length)
 }
-
-/** Eight such bytes are no length that the format allows. */
-const isText = (byte: number): boolean => (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d)
 
 /** Validates the header's bytes (without the first eight) against the size of the whole file. */
 export function parseHeader(bytes: Uint8Array, fileSize: number, what: string): SafetensorsHeader {

@@ -3,6 +3,7 @@
 import { CambiumError, messageOf } from '../errors.js'
 import { FileHandle } from '../files.js'
 import type { TensorRead } from '../native.js'
+import { LOOK } from './file-kind.js'
 import { headerLength, parseHeader, reject, type TensorInfo } from './safetensors-header.js'
 
 /** A tensor of an open checkpoint, with the file it lies in and that file's size when its header was validated. */
@@ -31,8 +32,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openFile(path)
   try {
     const info = await handle.stat()
-    if (!info.isFile()) throw new CambiumError('E_IO', `${path}: expected a regular file`)
-    const first = await readExactly(handle, 0, Math.min(8, info.size), path)
+    if (!info.isFile()) throw new CambiumError('E_IO', `${path}: expected a safetensors file, got a folder or a device`)
+    const first = await readExactly(handle, 0, Math.min(LOOK, info.size), path)
     const length = headerLength(first, info.size, path)
     const header = parseHeader(await readExactly(handle, 8, length, path), info.size, path)
     const tensors = new Map<string, StoredTensor>()
@@ -48,7 +49,11 @@ async function openFile(path: string): Promise<FileHandle> {
     return await FileHandle.open(path, 'r')
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ENOENT'
-    throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_IO', `${path}: ${missing ? 'no such file' : messageOf(error)}`, { cause: error })
+    throw new CambiumError(
+      missing ? 'E_NOT_FOUND' : 'E_IO',
+      `${path}: expected a safetensors file, got ${missing ? 'no such file' : messageOf(error)}`,
+      { cause: error },
+    )
   }
 }
 

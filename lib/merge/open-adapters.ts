@@ -1,9 +1,9 @@
 /** Adapters of any kind, opened and found in a checkpoint: all that does not fit is known before anything is written. */
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { readAdapterConfig, requireBase } from '../checkpoint/adapter-file.js'
 import { CambiumError, isCambiumError, messageOf } from '../errors.js'
+import { readAdapterJson } from '../formats/adapter-folder.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
-import { readJsonObject } from '../formats/json-fields.js'
 import { placeAdapter } from '../formats/peft-place.js'
 import { openPeftAdapter } from '../formats/peft-read.js'
 import { Edits } from './edits.js'
@@ -53,7 +53,7 @@ export async function openAdapters(
     try {
       if (adapter.weight !== undefined && !Number.isFinite(adapter.weight))
         throw new CambiumError('E_OPTION', `weight: expected a finite number, got ${adapter.weight}`)
-      const isR = (await readJsonObject(join(adapter.path, 'adapter_config.json')))?.method === 'r-adapter'
+      const isR = (await readAdapterJson(adapter.path))?.method === 'r-adapter'
       adapters.push(await (isR ? openR(edits, adapter, alpha) : openLora(edits, adapter, warnings, anyBase)))
     } catch (error) {
       if (!isCambiumError(error) || error.code !== 'E_ADAPTER') throw error

@@ -64,7 +64,11 @@ describe('broken files name themselves', () => {
   test.each<[string, Uint8Array, string | RegExp]>([
     ['cut.jpg', photo.subarray(0, photo.length / 2), 'a JPEG file that is cut short (it ends after 9445 bytes)'],
     ['cut.png', drawing.subarray(0, 9000), 'a PNG file that is cut short (it ends after 9000 bytes)'],
-    ['text.jpg', Buffer.from('not an image'), 'a file in no image format that is read here (JPEG, PNG, WebP, GIF, TIFF, AVIF, SVG)'],
+    [
+      'text.jpg',
+      Buffer.from('not an image'),
+      'a file in no image format that is read here (JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP, Netpbm, SVG)',
+    ],
     ['empty.png', new Uint8Array(0), 'an empty file'],
     ['header.png', drawing.subarray(0, 30), 'a PNG file that is cut short (it ends after 30 bytes)'],
     ['head.jpg', photo.subarray(0, 4), 'a JPEG file that is cut short (it ends after 4 bytes)'],

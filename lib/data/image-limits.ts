@@ -1,0 +1,9 @@
+/** How large an image may be. */
+
+/** Pillow warns above it: a small file is taken for a decompression bomb. */
+export const MOST_PIXELS = 178_956_970
+
+export function requireSize(width: number, height: number): void {
+  if (!(width >= 1 && height >= 1)) throw new Error(`${width} x ${height} pixels`)
+  if (width * height > MOST_PIXELS) throw new Error(`${width} x ${height} pixels, more than ${MOST_PIXELS}`)
+}
