@@ -64,6 +64,8 @@ test('fields that nobody knows are kept, and named in a warning', async () => {
   expect(unknown).toEqual(['use_tomorrow', '__proto__x'])
   expect(config.raw.use_tomorrow).toEqual({ deep: 1 })
   expect(warnings).toEqual([expect.stringContaining('use_tomorrow, __proto__x')])
+  const one = await openPeftAdapter(await variant('clip-text-alone', { use_tomorrow: 1 }))
+  expect(one.warnings).toEqual([expect.stringMatching(/are kept: use_tomorrow$/)])
 })
 
 test('a minimal configuration has the defaults of PEFT', async () => {
