@@ -1,3 +1,4 @@
+// An adapter for evaluation, whichever kind its folder holds: an R-Adapter of ours, or any LoRA in PEFT's format.
 import { loadAdapter, requireBase } from '../checkpoint/adapter-file.js'
 import { changesElsewhere, loadLora } from '../checkpoint/lora-file.js'
 import { readAdapterJson } from '../formats/adapter-folder.js'

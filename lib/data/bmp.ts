@@ -2,8 +2,7 @@
  * Windows bitmaps (BMP) of 1, 4, 8, 16, 24 and 32 bits to 8-bit RGB, as Pillow reads them: palettes are looked up, fields of fewer
  * than 8 bits are stretched, alpha is dropped. Those compressed by run lengths, or with a JPEG or PNG inside, are refused.
  */
-import type { RgbImage } from './decode.js'
-import { requireSize } from './image-limits.js'
+import { type RgbImage, requireSize } from './rgb-image.js'
 
 const PLAIN = 0
 const BIT_FIELDS = 3

@@ -12,19 +12,12 @@ import { imageFormat, LOOK } from '../formats/file-kind.js'
 import { decodeBmp } from './bmp.js'
 import { whatIsWrong } from './broken-image.js'
 import { imageKind } from './image-kind.js'
-import { MOST_PIXELS } from './image-limits.js'
 import { loadSharp } from './load-sharp.js'
 import { decodeNetpbm } from './netpbm.js'
+import { MOST_PIXELS, type RgbImage } from './rgb-image.js'
 
 /** A file's path, or its bytes with a name for error messages. */
 export type ImageSource = string | { readonly bytes: Uint8Array; readonly name: string }
-
-/** Interleaved rows [height, width, 3]. */
-export interface RgbImage {
-  readonly data: Uint8Array
-  readonly width: number
-  readonly height: number
-}
 
 export interface DecodeOptions {
   /** Turn the image as its EXIF orientation says. Hugging Face's processors do not. Default false. */

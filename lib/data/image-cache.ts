@@ -1,5 +1,6 @@
 /** Decoded images kept between epochs, up to a budget: decoding the same JPEG twenty times is most of a small run's work. */
-import { type DecodeOptions, decodeImage, type ImageSource, type RgbImage } from './decode.js'
+import { type DecodeOptions, decodeImage, type ImageSource } from './decode.js'
+import type { RgbImage } from './rgb-image.js'
 
 export class ImageCache {
   readonly #images = new Map<number, RgbImage>()

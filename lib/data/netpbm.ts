@@ -2,8 +2,7 @@
  * Netpbm (PBM, PGM, PPM; P1 to P6, https://netpbm.sourceforge.net/doc/) to 8-bit RGB as Pillow reads it: values are scaled from the
  * file's greatest one, grey of more than 8 bits is scaled to 16 and cut at 255 (Pillow's mode I).
  */
-import type { RgbImage } from './decode.js'
-import { requireSize } from './image-limits.js'
+import { type RgbImage, requireSize } from './rgb-image.js'
 
 /** @throws what is wrong with it */
 export function decodeNetpbm(bytes: Uint8Array): RgbImage {

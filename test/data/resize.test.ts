@@ -1,6 +1,7 @@
 /** The native core's pixels against Pillow's, bit for bit, and the plans that lead to them. */
 import { join } from 'node:path'
-import { decodeImage, type RgbImage } from '../../lib/data/decode.js'
+import { decodeImage } from '../../lib/data/decode.js'
+import type { RgbImage } from '../../lib/data/rgb-image.js'
 import { ImagePreprocessor, type PreprocessPlan } from '../../lib/formats/preprocessor.js'
 import { native } from '../../lib/native.js'
 import fc from '../fast-check.js'

@@ -1,7 +1,7 @@
 /** Validation splits and few-shot subsets. */
 
 import { Dataset } from '../../lib/data/dataset.js'
-import { fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../../lib/data/splits.js'
+import { amongClasses, fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../../lib/data/splits.js'
 import fc from '../fast-check.js'
 
 const set = (classes: number[]) => {
@@ -68,6 +68,19 @@ test('some classes: their samples alone, named and counted anew', () => {
   expect(ids(some)).toEqual([1, 2, 3].map((i) => ids(whole)[i]))
   expect([...some.labels()]).toEqual([1, 0, 1])
   expect(some.classNames).toEqual([whole.classNames[2], whole.classNames[1]])
+})
+
+test('among other classes that hold its own, the same samples', () => {
+  const own = new Dataset(
+    [0, 1, 1].map((label, i) => ({ id: String(i), image: '', label })),
+    { classNames: ['cat', 'ant'], templates: ['a {}'] },
+  )
+  const among = amongClasses(own, ['ant', 'bee', 'cat'])
+  expect([...(among?.labels() ?? [])]).toEqual([2, 0, 0])
+  expect(among).toMatchObject({ classNames: ['ant', 'bee', 'cat'], templates: ['a {}'] })
+  expect(amongClasses(own, ['cat', 'ant'])).toBe(own)
+  expect(amongClasses(own, ['ant', 'bee'])).toBeUndefined()
+  expect(amongClasses(own, ['ant', 'cat', 'ant'])).toBeUndefined()
 })
 
 test.each<[string, () => unknown, string]>([
