@@ -109,8 +109,9 @@ export class DikiStack {
   }
 
   /**
-   * @param index i32 [B]: the task of each sample
-   * @param weight f32 [B]
+   * The banks as an injection in which each sample has that of its task, with its own weight.
+   * @param index i32 [B]: the task of each sample, 0 to T - 1
+   * @param weight f32 [B], 0 to 1; at 0 a sample's features are the pretrained model's
    */
   at(index: Tensor, weight: Tensor): Injection {
     return {

@@ -38,6 +38,17 @@ function taps(from: number, to: number): { at: number[]; weight: number[] }[] {
   })
 }
 
+/** Σ_i Σ_j rows_i · columns_j · value(i, j) over four neighbours a side. */
+function weighted(rows: readonly number[], columns: readonly number[], value: (i: number, j: number) => number): number {
+  let sum = 0
+  for (let i = 0; i < 4; i++) {
+    let row = 0
+    for (let j = 0; j < 4; j++) row += columns[j] * value(i, j)
+    sum += rows[i] * row
+  }
+  return sum
+}
+
 /**
  * Resizes the patch grid of position embeddings [1 + n², D] to [1 + m², D]: bicubic, align_corners false, no
  * antialiasing (transformers' `interpolate_pos_encoding`). The class token's stays.
@@ -50,19 +61,13 @@ function interpolatePositions(table: Float32Array, width: number, side: number):
   const out = new Float32Array((side * side + 1) * width)
   out.set(table.subarray(0, width))
   const line = taps(from, side)
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
+  for (const [y, rows] of line.entries())
+    for (const [x, columns] of line.entries()) {
       const target = (1 + y * side + x) * width
       for (let d = 0; d < width; d++) {
-        let sum = 0
-        for (let i = 0; i < 4; i++) {
-          let row = 0
-          for (let j = 0; j < 4; j++) row += line[x].weight[j] * table[(1 + line[y].at[i] * from + line[x].at[j]) * width + d]
-          sum += line[y].weight[i] * row
-        }
-        out[target + d] = sum
+        const value = (i: number, j: number) => table[(1 + rows.at[i] * from + columns.at[j]) * width + d]
+        out[target + d] = weighted(rows.weight, columns.weight, value)
       }
     }
-  }
   return out
 }

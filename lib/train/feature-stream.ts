@@ -14,6 +14,7 @@ import { noGradient, step, Tensor } from '../tensor.js'
 /** An image, a text, or what was known to be wrong before: it comes out in its place. */
 export type StreamItem = { readonly image: ImageSource } | { readonly text: string } | { readonly error: CambiumError }
 
+/** How a stream is encoded. */
 export interface StreamOptions {
   /** Encoded at once; a result waits until its batch is full or the stream ends. Default 32. Changes no result. */
   batch?: number
@@ -26,6 +27,7 @@ export interface StreamOptions {
   signal?: AbortSignal
 }
 
+/** An item as it came, with its feature or with what was wrong with it. */
 export interface Encoded<T> {
   readonly item: T
   /** [P]; absent with an error */
