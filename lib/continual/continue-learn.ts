@@ -61,7 +61,8 @@ async function continuedStream(saved: LearnState, { stream, skipBroken }: Contin
     const listed = known.get(name)
     if (listed && listed.digest !== digest)
       throw new CambiumError('E_RUN', `${name}: expected the images that were learned under this name, got others`)
-    const test = listed ? listed.test : spec && (await openTest(spec, classes, { skipBroken }))
+    const images = saved.stages.findLast((stage) => stage.sets[name])?.sets[name].images
+    const test = listed ? listed.test : spec && (await openTest(spec, classes, { skipBroken, images }))
     before.push({ ...listed, name, digest, classes, spec, test })
   }
   const learned = new Set(saved.tasks.map(({ name }) => name))

@@ -7,7 +7,7 @@ import type { Dataset } from '../data/dataset.js'
 import { digestOf } from '../data/digest.js'
 import { openDataset } from '../data/open-dataset.js'
 import { philoxRandom, shuffledOrder } from '../data/random.js'
-import { fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../data/splits.js'
+import { amongClasses, fewShot, fewShotWithValidation, selectClasses, splitDataset } from '../data/splits.js'
 import { CambiumError, isCambiumError } from '../errors.js'
 import { DEFAULT_TEMPLATES } from '../train/features.js'
 import type { LearnProtocol, StreamSpec, TaskSpec, WatchSpec } from './task-spec.js'
@@ -54,7 +54,7 @@ export interface OpenTasksOptions {
 
 /**
  * Opens everything that a stream names.
- * @throws E_OPTION for a stream that its protocol does not allow, E_DATA for sets of one task with different classes, and the errors of
+ * @throws E_OPTION for a stream that its protocol does not allow, E_DATA for sets of one task with classes that do not train, and the errors of
  * files
  */
 export async function openTasks(stream: StreamSpec, options: OpenTasksOptions = {}): Promise<TaskStream> {
@@ -91,13 +91,17 @@ async function openTask(spec: TaskSpec, options: OpenTasksOptions): Promise<Stre
   const { name } = spec
   const whole = await openSet(spec.train, spec, options)
   const { rest, test } = await setTestApart(spec, whole, options)
-  requireSame(name, whole.classNames, 'the test set to have the classes of train', test.classNames)
   const chosen = (data: Dataset) => (spec.classes ? selectClasses(data, placesOf(spec, data)) : data)
-  const { train, validation } = await setValidationApart(spec, chosen(rest), options)
-  return { ...streamTask({ name, train, validation, test: chosen(test) }), spec }
+  const { train, validation } = await setValidationApart(spec, rest, chosen, options)
+  const tested = chosen(inClasses(name, 'test', test, whole.classNames))
+  if (tested.length === 0) throw new CambiumError('E_DATA', `${name}: expected images of its classes in the test set, got none`)
+  return { ...streamTask({ name, train, validation, test: tested }), spec }
 }
 
-/** A task of sets that are open already, such as those made in a program. @throws E_DATA where one has other classes, or images without */
+/**
+ * A task of sets that are open already, such as those made in a program. All are judged among the classes of `train`.
+ * @throws E_DATA where a set has other classes, or images without
+ */
 export function streamTask({
   name,
   train,
@@ -110,23 +114,38 @@ export function streamTask({
   test?: Dataset
 }): StreamTask {
   const { classNames, templates } = train
-  for (const [what, set] of Object.entries({ train, validation, test })) {
-    if (!set) continue
-    requireSame(name, classNames, `the ${what} set to have the classes of train`, set.classNames)
-    if (set.length > 0 && !set.labelled)
+  for (const [what, set] of Object.entries({ train, validation, test }))
+    if (set && set.length > 0 && !set.labelled)
       throw new CambiumError('E_DATA', `${name}: expected a class for every image of ${what}, got images without one`)
-  }
-  const digest = [digestOf(train), validation ? digestOf(validation) : ''].join(':')
-  return { name, classes: { classNames, templates }, digest, train, validation, test }
+  const among = (what: string, set: Dataset | undefined) => set && inClasses(name, what, set, classNames)
+  const sets = { validation: among('validation', validation), test: among('test', test) }
+  const digest = [digestOf(train), sets.validation ? digestOf(sets.validation) : ''].join(':')
+  return { name, classes: { classNames, templates }, digest, train, ...sets }
 }
 
-/** The test set of a task that was learned before; undefined when its files are gone or hold other classes now. */
-export async function openTest(spec: TaskSpec, classes: TaskClasses, options: OpenTasksOptions = {}): Promise<Dataset | undefined> {
+/** A set of a task among the classes that train, of which it may lack some. @throws E_DATA where it has others */
+function inClasses(name: string, what: string, set: Dataset, classNames: readonly string[]): Dataset {
+  const found = amongClasses(set, classNames)
+  if (found === undefined) refuseClasses(name, classNames, `the ${what} set to have the classes of train`, set.classNames)
+  return found
+}
+
+/**
+ * The test set of a task that was learned before; undefined when its files are gone or hold other classes now.
+ * @param options `images`: as many as were looked at before, where it never had images of all classes
+ */
+export async function openTest(
+  spec: TaskSpec,
+  classes: TaskClasses,
+  { images, ...options }: OpenTasksOptions & { readonly images?: number } = {},
+): Promise<Dataset | undefined> {
   try {
     const whole = typeof spec.test === 'string' ? undefined : await openSet(spec.train, spec, options)
     const { test } = await setTestApart(spec, whole, options)
-    const data = spec.classes ? selectClasses(test, placesOf(spec, test)) : test
-    return data.classNames.join('\n') === classes.classNames.join('\n') ? data : undefined
+    const there = spec.classes?.filter((wanted) => test.classNames.includes(wanted))
+    const data = there ? selectClasses(test, placesOf({ ...spec, classes: there }, test)) : test
+    const same = data.classNames.length === classes.classNames.length || data.length === images
+    return same ? amongClasses(data, classes.classNames) : undefined
   } catch (error) {
     if (isCambiumError(error) && ['E_NOT_FOUND', 'E_DATA', 'E_CLASS_NAMES'].includes(error.code)) return undefined
     throw error
@@ -154,13 +173,14 @@ async function setTestApart({ test, ...spec }: TaskSpec, whole: Dataset | undefi
   return { rest: train, test: validation }
 }
 
-async function setValidationApart(spec: TaskSpec, data: Dataset, options: OpenTasksOptions) {
+/** @param chosen of a set, what is of the classes that take part */
+async function setValidationApart(spec: TaskSpec, rest: Dataset, chosen: (set: Dataset) => Dataset, options: OpenTasksOptions) {
+  const data = chosen(rest)
   const { validation = spec.shots === undefined ? 0.1 : undefined, shots, validationShots = Math.min(shots ?? 0, 4) } = spec
   const { seed = 0 } = options
   if (typeof validation === 'string') {
-    const own = await openSet(validation, spec, options)
-    const train = shots === undefined ? data : fewShot(data, shots, seed)
-    return { train, validation: spec.classes ? selectClasses(own, placesOf(spec, own)) : own }
+    const own = inClasses(spec.name, 'validation', await openSet(validation, spec, options), rest.classNames)
+    return { train: shots === undefined ? data : fewShot(data, shots, seed), validation: chosen(own) }
   }
   if (shots !== undefined && validation === undefined && validationShots > 0)
     return fewShotWithValidation(data, shots, validationShots, seed)
@@ -196,6 +216,9 @@ async function byClasses(stream: StreamSpec, options: OpenTasksOptions): Promise
 }
 
 function requireSame(name: string, expected: readonly string[], what: string, got: readonly string[]): void {
-  if (expected.join('\n') !== got.join('\n'))
-    throw new CambiumError('E_DATA', `${name}: expected ${what} (${expected.join(', ')}), got ${got.join(', ')}`)
+  if (expected.join('\n') !== got.join('\n')) refuseClasses(name, expected, what, got)
+}
+
+function refuseClasses(name: string, expected: readonly string[], what: string, got: readonly string[]): never {
+  throw new CambiumError('E_DATA', `${name}: expected ${what} (${expected.join(', ')}), got ${got.join(', ')}`)
 }

@@ -123,6 +123,26 @@ describe('what trains, chooses and tests', () => {
     expect(taskSpec.safeParse(task({ name: 'a/b' })).success).toBe(false)
   })
 
+  test('sets that lack a class of train are judged among all of them', async () => {
+    await tinyImages(at('few'), ['gnu', 'cat'], 3)
+    const more = { test: at('few'), validation: at('few') }
+    const [{ classes, test, validation, spec }] = (await open({ tasks: [task(more)] })).tasks
+    for (const set of [test, validation]) {
+      expect(set?.classNames).toEqual(NAMES)
+      expect(new Set(set?.labels())).toEqual(new Set([2, 6]))
+    }
+    if (!spec) throw new Error('expected how the task was opened')
+    expect(ids(await openTest(spec, classes, { images: 6 }))).toHaveLength(6)
+    expect(await openTest(spec, classes, { images: 14 })).toBeUndefined() // a class of it has gone
+    const byClasses = { protocol: 'class-incremental', order: 'given', increment: 4 } as const
+    const [, second] = (await open({ ...byClasses, tasks: [task({ ...more, validation: 0 })] })).tasks
+    await expect(open({ ...byClasses, increment: 2, tasks: [task(more)] })).rejects.toThrow(/animals-1: expected images of its classes/)
+    expect([second.test?.classNames, ids(second.test)]).toEqual([
+      ['eel', 'fox', 'gnu'],
+      ['gnu/0.png', 'gnu/1.png', 'gnu/2.png'],
+    ])
+  })
+
   test('an earlier test set is found again while its files hold the same classes', async () => {
     cpSync(at('test'), at('moved'), { recursive: true })
     const [{ spec, classes }] = (await open({ tasks: [task({ test: at('moved') })] })).tasks

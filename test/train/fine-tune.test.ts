@@ -136,6 +136,25 @@ test('without a batch a small set is one, cut where it is accumulated', async ()
   expect(JSON.parse(readFileSync(at('small-parts', 'run.json'), 'utf8'))).toMatchObject({ settings: { batch: 20 } })
 })
 
+test('sets of the task that lack a class are judged among all that train, others among their own', async () => {
+  await tinyImages(at('two'), ['red', 'blue'], 3)
+  const path = at('two')
+  const named = { tests: [{ name: 'test', path }], ood: [{ name: 'other', path }] }
+  const { results, sets: of } = await fineTune({ ...settings, ...named, validation: path, epochs: 1, out: at('lacking') })
+  const classesOf = (name: string) => {
+    const found = results[0].evaluation[name]
+    return found.task === 'classification' ? found.perClass.map((one) => [one.name, one.count]) : []
+  }
+  const all = [
+    ['blue', 3],
+    ['green', 0],
+    ['red', 3],
+  ]
+  expect([classesOf('validation'), classesOf('test')]).toEqual([all, all])
+  expect(classesOf('other')).toEqual([all[0], all[2]])
+  expect(of.test).toMatchObject({ images: 6, classes: 3 })
+})
+
 test('broken images are left out and counted', async () => {
   await tinyImages(at('broken'), ['red', 'green'], 3)
   writeFileSync(at('broken', 'red', 'torn.png'), 'torn')
