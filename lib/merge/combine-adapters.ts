@@ -176,7 +176,7 @@ async function compressed(module: string, parts: readonly Part[], recipe: Adapte
     throw new CambiumError('E_ADAPTER', `rank: expected at most ${Math.min(out, inner)} for ${module} [${out}, ${inner}], got ${rank}`)
   if (recipe.method === 'svd') {
     const whole = await stacked(parts)
-    if (whole.total <= Math.min(out, inner)) return lowRankOfProduct(whole.b, whole.a, out, whole.total, inner, rank)
+    if (whole.total <= Math.min(out, inner)) return lowRankOfProduct(whole, rank)
   }
   const deltas: Float32Array[] = []
   for (const { target } of parts)

@@ -11,6 +11,17 @@ export interface LowRankForm {
   readonly error: number
 }
 
+/** Factors of Δ = B A. */
+export interface Factors {
+  /** [out, total] */
+  readonly b: Float64Array
+  /** [total, inner] */
+  readonly a: Float64Array
+  readonly out: number
+  readonly total: number
+  readonly inner: number
+}
+
 /** Above this smaller side a random subspace replaces the whole decomposition. */
 const EXACT_SIDE = 1024
 
@@ -50,17 +61,10 @@ export async function lowRankOf(
 }
 
 /**
- * The same for Δ = B A with B [out, R], A [R, in], R ≤ both sides, without forming Δ: QR of B and of Aᵀ, then the SVD of the small
+ * The same for Δ = B A with a total rank of at most both sides, without forming Δ: QR of B and of Aᵀ, then the SVD of the small
  * product of their triangles.
  */
-export async function lowRankOfProduct(
-  b: Float64Array,
-  a: Float64Array,
-  out: number,
-  total: number,
-  inner: number,
-  rank: number,
-): Promise<LowRankForm> {
+export async function lowRankOfProduct({ b, a, out, total, inner }: Factors, rank: number): Promise<LowRankForm> {
   const left = await native.qr({ a: b, m: out, n: total })
   const right = await native.qr({ a: transpose(a, total, inner), m: inner, n: total })
   const core = multiply(left.r, transpose(right.r, total, total), total, total, total)

@@ -76,7 +76,8 @@ async function trainOnce(
     try {
       const seconds = await train(trainer, label, options)
       const sweep = { ...evaluationOptions(options, label), averages: trainer.averages }
-      const chosen = await choose(clip, trained.method, task, method, better !== undefined, sweep, options)
+      const { tried } = options
+      const chosen = await choose(clip, trained.method, { task, asked: method, tried, comparesRates: better !== undefined }, sweep)
       if (better !== undefined && (chosen.score ?? 0) <= better) return { points: [], score: chosen.score }
       const tests = { ...sweep, decoded: options.decoded }
       const points = await evaluateAlphas(clip, trained.method, [...new Set(chosen.alphas)], task.tests, tests)
@@ -93,24 +94,30 @@ async function trainOnce(
   }
 }
 
+interface ToChoose {
+  readonly task: Task
+  readonly asked: ProtocolMethod
+  /** what is tried on validation */
+  readonly tried?: readonly number[]
+  /** whether other learning rates are trained too */
+  readonly comparesRates: boolean
+}
+
 /** The α of every policy, and the validation score of the first: what learning rates are compared by. */
 async function choose(
   clip: Clip,
   method: Method,
-  task: Task,
-  { name: _, ...of }: ProtocolMethod,
-  compared: boolean,
+  { task, asked, tried = DEFAULT_ALPHAS, comparesRates }: ToChoose,
   sweep: SweepOptions,
-  { tried = DEFAULT_ALPHAS }: ProtocolOptions,
 ): Promise<{ alphas: number[]; score: number | null }> {
-  const policies = policiesOf({ name: '', ...of })
+  const policies = policiesOf(asked)
   const validation = task.validation?.data.length ? task.validation : undefined
   const fallback = task.train.labelled ? 0.5 : 0.8
   if (validation === undefined) return { alphas: policies.map((policy) => (policy === 'validation' ? fallback : policy)), score: null }
   const [first] = policies
   const choice = policies.includes('validation') ? await chooseAlphaOn(clip, method, validation, { ...sweep, alphas: tried }) : undefined
   const alphas = policies.map((policy) => (policy === 'validation' ? (choice?.alpha ?? fallback) : policy))
-  if (first === 'validation' || !compared) return { alphas, score: choice?.score ?? null }
+  if (first === 'validation' || !comparesRates) return { alphas, score: choice?.score ?? null }
   const known = choice?.tried.find(({ alpha }) => alpha === first)
   return { alphas, score: (known ?? (await chooseAlphaOn(clip, method, validation, { ...sweep, alphas: [first] }))).score }
 }

@@ -34,7 +34,7 @@ test('a small matrix is decomposed whole: a low rank is the beginning of the ful
 test('a matrix with both sides above 1024 goes by a random subspace, which finds the best of the rank', async () => {
   const { a, b, delta } = product(1030, 1040, 6)
   const form = await lowRankOf(delta, 1030, 1040, 4)
-  const best = await lowRankOfProduct(b, a, 1030, 6, 1040, 4)
+  const best = await lowRankOfProduct({ a, b, out: 1030, total: 6, inner: 1040 }, 4)
   expect(form.energy).toBeCloseTo(best.energy, 9)
   expect(distance(delta, form, 1040)).toBeCloseTo(best.error, 6)
   expect(form.error).toBeCloseTo(best.error, 6)
@@ -43,6 +43,6 @@ test('a matrix with both sides above 1024 goes by a random subspace, which finds
 test('what has the rank already is kept whole; zero is zero', async () => {
   const { a, b, delta } = product(24, 40, 3)
   for (const balanced of [false, true]) expect(distance(delta, await lowRankOf(delta, 24, 40, 3, { balanced }), 40)).toBeLessThan(1e-6)
-  expect(distance(delta, await lowRankOfProduct(b, a, 24, 3, 40, 5), 40)).toBeLessThan(1e-6) // the rest of rank 5 is zero
+  expect(distance(delta, await lowRankOfProduct({ a, b, out: 24, total: 3, inner: 40 }, 5), 40)).toBeLessThan(1e-6) // the rest of rank 5 is zero
   expect(await lowRankOf(new Float64Array(12), 3, 4, 2)).toMatchObject({ energy: 1, error: 0 })
 })
