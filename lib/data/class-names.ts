@@ -21,7 +21,7 @@ export async function readClassNames(path: string): Promise<ClassNames> {
   try {
     text = await readFile(path, 'utf8')
   } catch (error) {
-    throw new CambiumError('E_NOT_FOUND', `${path}: ${messageOf(error)}`, { cause: error })
+    throw new CambiumError('E_NOT_FOUND', `${path}: expected a file of class names, got ${messageOf(error)}`, { cause: error })
   }
   if (!path.endsWith('.json'))
     return text

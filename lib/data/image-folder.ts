@@ -70,6 +70,10 @@ async function list(path: string): Promise<Listed[]> {
     return await listFolder(path)
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ENOENT'
-    throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_IO', `${path}: ${missing ? 'no such folder' : messageOf(error)}`, { cause: error })
+    throw new CambiumError(
+      missing ? 'E_NOT_FOUND' : 'E_IO',
+      `${path}: expected a folder of images, got ${missing ? 'no such folder' : messageOf(error)}`,
+      { cause: error },
+    )
   }
 }

@@ -38,7 +38,10 @@ export interface OpenDatasetOptions {
  * Errors: E_NOT_FOUND; E_DATA; E_CLASS_NAMES; E_TEMPLATE; E_CONFIG for a malformed classes.json.
  */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
-  const info = await stat(path).catch((error) => Promise.reject(ioError(path, error)))
+  const info = await stat(path).catch((error) => {
+    if (error.code !== 'ENOENT') throw ioError(path, error)
+    throw new CambiumError('E_NOT_FOUND', `${path}: expected a folder of images or a table of them, got no such file or folder`)
+  })
   const own = await findClassFile(info.isDirectory() ? path : dirname(path))
   const { fallback, skipBroken } = options
   const classNames = options.classNames ?? own?.classNames ?? fallback?.classNames

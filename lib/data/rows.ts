@@ -27,7 +27,11 @@ export async function* readRows(path: string): AsyncGenerator<Row> {
   } catch (error) {
     if (error instanceof CambiumError) throw error
     const missing = (error as { code?: unknown }).code === 'ENOENT'
-    throw new CambiumError(missing ? 'E_NOT_FOUND' : 'E_DATA', `${path}: ${missing ? 'no such file' : messageOf(error)}`, { cause: error })
+    throw new CambiumError(
+      missing ? 'E_NOT_FOUND' : 'E_DATA',
+      `${path}: ${missing ? 'expected a table, got no such file' : messageOf(error)}`,
+      { cause: error },
+    )
   }
 }
 

@@ -84,7 +84,12 @@ test.each([
     2,
     /--weights: expected one for each of 1 adapters/,
   ],
-  ['a recipe and an adapter', ['merge', '--recipe', 'r.yaml', '--adapter', 'a'], 2, /^error: --adapter: expected it without --recipe, got both/],
+  [
+    'a recipe and an adapter',
+    ['merge', '--recipe', 'r.yaml', '--adapter', 'a'],
+    2,
+    /^error: --adapter: expected it without --recipe, got both/,
+  ],
   ['no recipe there', ['merge', '--recipe', join(root, 'none.yaml'), '--out', 'o'], 2, /--recipe .*none\.yaml/],
   ['nothing to unmerge', ['unmerge', '--model', at('model'), '--out', at('x')], 1, /E_UNMERGE/],
   [

@@ -68,6 +68,10 @@ test.each([
   [['merge', '--recipe', 'r', '--model', 'm'], /^error: --model: expected it without --recipe, got both \(E_USAGE\)$/m],
   [['merge', '--model', 'm', '--adapter', 'a', '--out', 'o', '--verify='], /^error: --verify: expected sample, all or true, got ""/],
   [['learn', '--config', 'c', '--method='], /^error: --method: expected the name of a method, got ""/],
+  [
+    ['train', '--model', 'm', '--data', 'd', '--out', 'o', '--method', 'magic', '--seed', '-1'],
+    /^error: --method: .*; --seed: expected a num/,
+  ],
   [['embed', 'x.jpg'], /^error: --model: expected a value, got none \(E_USAGE\)$/m],
   [['eval', '--model', 'm'], /--data: expected a set to evaluate on/],
 ] as const)('%j is a mistake of use: exit code 2, nothing on stdout', async (args, message) => {
