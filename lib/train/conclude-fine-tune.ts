@@ -4,6 +4,7 @@ import { saveAdapter } from '../checkpoint/adapter-file.js'
 import { saveLora } from '../checkpoint/lora-file.js'
 import { merge } from '../checkpoint/merge.js'
 import { mergeLora } from '../checkpoint/merge-lora.js'
+import { writeFileAtomic } from '../formats/atomic-file.js'
 import type { Method } from '../injection/injection.js'
 import { Lora } from '../methods/lora.js'
 import { RAdapter } from '../methods/r-adapter.js'
@@ -39,7 +40,7 @@ export async function concludeFineTune(training: FinishedTraining): Promise<Pick
   const value = options.alpha ?? choice?.alpha ?? defaultAlpha(options, data.train.labelled)
   const by = options.alpha !== undefined ? 'option' : choice ? 'validation' : 'default'
   options.onEvent?.({ type: 'alpha', alpha: value, choice })
-  const files = await save(training, value)
+  const files = { ...(await save(training, value)), ...(await saveLabels(training)) }
   const alpha = { value, by, ...(choice ? { tried: choice.tried } : {}) } as const
   return { alpha, ...(await compare(training, value, decoded)), files }
 }
@@ -141,4 +142,12 @@ async function save({ clip, method, trainer, options }: FinishedTraining, alpha:
     }
   }
   return { 'fine-tuned': told('fine-tuned'), merged: told('merged') }
+}
+
+/** Classes and prompts of training, for `classify --labels`: the merged model is asked as it was taught. Captions have none. */
+async function saveLabels({ data: { train }, options: { out } }: FinishedTraining): Promise<Record<string, string>> {
+  if (!train.labelled) return {}
+  const labels = join(out, 'labels.json')
+  await writeFileAtomic(labels, `${JSON.stringify({ classes: train.classNames, templates: train.templates }, null, 1)}\n`)
+  return { labels }
 }

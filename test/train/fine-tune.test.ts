@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { openDataset } from '../../lib/data/open-dataset.js'
+import { openDataset, readClassFile } from '../../lib/data/open-dataset.js'
 import { Clip } from '../../lib/models/clip.js'
 import { evaluate } from '../../lib/train/evaluate.js'
 import { evaluateModel } from '../../lib/train/evaluate-model.js'
@@ -134,6 +134,25 @@ test('without a batch a small set is one, cut where it is accumulated', async ()
   expect(await fineTune({ ...small, out: at('small') })).toMatchObject({ done: true, steps: 1 })
   expect(await fineTune({ ...small, out: at('small-parts'), accumulate: 5 })).toMatchObject({ done: true, steps: 1 })
   expect(JSON.parse(readFileSync(at('small-parts', 'run.json'), 'utf8'))).toMatchObject({ settings: { batch: 20 } })
+})
+
+test('classes and prompts are left for whoever classifies; captions have none', async () => {
+  const templates = ['a {} thing.', 'the {}.']
+  const { files } = await fineTune({ ...settings, tests: [], ood: [], templates, epochs: 1, alpha: 1, out: at('labels') })
+  expect(files.labels).toBe(at('labels', 'labels.json'))
+  expect(await readClassFile(files.labels)).toEqual({ classNames: ['blue', 'green', 'red'], templates })
+  writeFileSync(at('said.csv'), `image,caption\n${at('test', 'red', '0.png')},a red one\n${at('test', 'red', '1.png')},one more\n`)
+  const said = await fineTune({
+    ...settings,
+    tests: [],
+    ood: [],
+    data: at('said.csv'),
+    validationShare: 0,
+    batch: 2,
+    epochs: 1,
+    out: at('said'),
+  })
+  expect([said.files.labels, existsSync(at('said', 'labels.json'))]).toEqual([undefined, false])
 })
 
 test('sets of the task that lack a class are judged among all that train, others among their own', async () => {
