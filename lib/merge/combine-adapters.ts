@@ -13,7 +13,7 @@ import type { StoredTensor } from '../formats/safetensors-read.js'
 import { storedFloats } from '../formats/stored-floats.js'
 import { type CombineOptions, native } from '../native.js'
 import { matrixOf } from './edits.js'
-import { type LowRankForm, lowRankOf, lowRankOfProduct } from './low-rank.js'
+import { type Factors, type LowRankForm, lowRankOf, lowRankOfProduct } from './low-rank.js'
 import type { AdapterRecipe } from './recipe-schema.js'
 
 export interface CombinedModule {
@@ -155,7 +155,7 @@ async function concatenated(parts: readonly Part[]): Promise<Form> {
   return { a: Float32Array.from(a), b: Float32Array.from(b) }
 }
 
-async function stacked(parts: readonly Part[]): Promise<{ b: Float64Array; a: Float64Array; total: number; out: number; inner: number }> {
+async function stacked(parts: readonly Part[]): Promise<Factors> {
   const total = parts.reduce((sum, { target }) => sum + target.rank, 0)
   const [out, inner] = sides(parts[0].target)
   const [a, b] = [new Float64Array(total * inner), new Float64Array(out * total)]
