@@ -209,13 +209,13 @@ export const TRAINING_ARGUMENTS = {
     clip,
     images: k.listOf(k.image),
     labels: texts,
-    options: optional(k.optionsOf<ClassifyOptions>({ templates: texts, injection, batch: count, exif: flag, signal })),
+    options: optional(k.optionsOf<ClassifyOptions>({ templates: texts, head: k.floats, injection, batch: count, exif: flag, signal })),
   },
   classifyStream: {
     clip,
     items: k.iterable,
     labels: texts,
-    options: optional(k.optionsOf<ClassifyStreamOptions>({ ...streaming, templates: texts, top: number })),
+    options: optional(k.optionsOf<ClassifyStreamOptions>({ ...streaming, templates: texts, head: k.floats, top: number })),
   },
   encodeStream: { clip, items: k.iterable, options: optional(k.optionsOf<StreamOptions>(streaming)) },
   evaluate: {

@@ -11,11 +11,15 @@ import { classHead, DEFAULT_TEMPLATES, encodeImages, similarities } from './feat
 export interface ClassifyOptions {
   /** prompts with one {} for the label; default `a photo of a {}.` */
   templates?: readonly string[]
+  /** features of the labels, [C, P], that {@link classHead} gave for this model and injection: labels are not encoded again */
+  head?: Float32Array
+  /** what is put into the model: a method or an adapter */
   injection?: Injection
   /** encoded at once; default 64. Changes no result */
   batch?: number
   /** turn images as their EXIF orientation says */
   exif?: boolean
+  /** stops between two batches, with its reason */
   signal?: AbortSignal
 }
 
@@ -29,7 +33,7 @@ export interface Classification {
 /**
  * The most likely label of each image: softmax of exp(logit_scale) · cosine.
  * @param images paths or encoded images
- * @throws E_IMAGE for an image that cannot be decoded, E_DATA without labels, E_TEMPLATE
+ * @throws E_IMAGE for an image that cannot be decoded, E_DATA without labels, E_TEMPLATE, E_OPTION for a head of other labels
  */
 export async function classify(
   clip: Clip,
@@ -38,9 +42,9 @@ export async function classify(
   options: ClassifyOptions = {},
 ): Promise<Classification[]> {
   if (images.length === 0) return []
-  const { templates = DEFAULT_TEMPLATES, injection, ...rest } = options
+  const { templates, head: known, injection, ...rest } = options
   const data = new Dataset(images.map((image, i) => ({ id: `${i} ${imageName(image)}`, image })))
-  const head = await classHead(clip, labels, templates, injection, rest)
+  const head = await headOf(clip, labels, options)
   const { values } = await encodeImages(clip, data, injection, rest)
   const scale = Math.exp(await clip.logitScale.item())
   const out: Classification[] = []
@@ -48,6 +52,20 @@ export async function classify(
     for (let row = 0; row < rows; row++) out.push(softmax(scores.subarray(row * labels.length, (row + 1) * labels.length), scale, labels))
   })
   return out
+}
+
+/** Features of the labels: those given, or encoded now. @throws E_OPTION for given ones that do not fit; what classHead throws */
+async function headOf(
+  clip: Clip,
+  labels: readonly string[],
+  { head, templates, injection, batch, signal }: Pick<ClassifyOptions, 'head' | 'templates' | 'injection' | 'batch' | 'signal'>,
+): Promise<Float32Array> {
+  if (head === undefined) return classHead(clip, labels, templates ?? DEFAULT_TEMPLATES, injection, { batch, signal })
+  if (templates !== undefined) throw new CambiumError('E_OPTION', 'templates: expected none with a head, which has been made with its own')
+  const { projectionDim } = clip.config
+  if (labels.length > 0 && head.length === labels.length * projectionDim) return head
+  const wanted = `${labels.length} × ${projectionDim} numbers, as classHead gives for these labels`
+  throw new CambiumError('E_OPTION', `head: expected ${wanted}, got ${head.length}`)
 }
 
 /** A label and its probability, in [0, 1]. */
@@ -68,7 +86,10 @@ export interface Classified<T> {
 
 /** Prompts, and how many labels are told of each image. */
 export interface ClassifyStreamOptions extends StreamOptions {
+  /** prompts with one {} for the label; default `a photo of a {}.` */
   templates?: readonly string[]
+  /** features of the labels, [C, P], that {@link classHead} gave for this model and injection: labels are not encoded again */
+  head?: Float32Array
   /** labels told of each image; default 5 */
   top?: number
 }
@@ -83,9 +104,9 @@ export async function* classifyStream<T extends StreamItem>(
   labels: readonly string[],
   options: ClassifyStreamOptions = {},
 ): AsyncGenerator<Classified<T>[], void, undefined> {
-  const { templates = DEFAULT_TEMPLATES, ...rest } = options
+  const { templates, head, ...rest } = options
   checkTop(rest.top)
-  const values = await classHead(clip, labels, templates, rest.injection, { batch: rest.batch, signal: rest.signal })
+  const values = await headOf(clip, labels, options)
   yield* classifyByHead(clip, items, { labels, values }, rest)
 }
 
@@ -101,7 +122,7 @@ export async function* classifyByHead<T extends StreamItem>(
   clip: Clip,
   items: AsyncIterable<T> | Iterable<T>,
   { labels, values }: ClassHead,
-  { top = 5, ...options }: Omit<ClassifyStreamOptions, 'templates'> = {},
+  { top = 5, ...options }: Omit<ClassifyStreamOptions, 'templates' | 'head'> = {},
 ): AsyncGenerator<Classified<T>[], void, undefined> {
   checkTop(top)
   const width = clip.config.projectionDim

@@ -15,12 +15,15 @@ import { noGradient, step, Tensor } from '../tensor.js'
 export type StreamItem = { readonly image: ImageSource } | { readonly text: string } | { readonly error: CambiumError }
 
 /** How a stream is encoded. */
+/** How a stream is encoded. */
 export interface StreamOptions {
   /** Encoded at once; a result waits until its batch is full or the stream ends. Default 32. Changes no result. */
   batch?: number
+  /** What is put into the model: a method or an adapter. */
   injection?: Injection
   /** Rows of length 1; default true. */
   normalize?: boolean
+  /** Turn images as their EXIF orientation says. Default false. */
   exif?: boolean
   /** Images decoded at once. Default 4, the width of Node's own pool. */
   concurrency?: number

@@ -164,10 +164,9 @@ async function encodeGroups(
   const { batch = 64, signal, onProgress } = options
   const width = clip.config.projectionDim
   const values = new Float32Array(groups.length * width)
-  const tokens = groups.map((texts) => clip.tokenize(texts))
   for (let at = 0; at < groups.length; at += batch) {
     if (signal?.aborted) throw abortReason(signal)
-    const part = tokens.slice(at, at + batch)
+    const part = groups.slice(at, at + batch).map((texts) => clip.tokenize(texts)) // here, so that many do not hold the event loop
     const sums = part[0].map((_, t) => t)
     const mean = await step(() =>
       noGradient(() => {
