@@ -122,6 +122,7 @@ class Pool {
 #if defined(__unix__) || defined(__APPLE__)
     sigset_t all, before;
     sigfillset(&all);
+    for (const int fault : {SIGILL, SIGSEGV, SIGBUS, SIGFPE}) sigdelset(&all, fault);  // a thread's own are never another's
     pthread_sigmask(SIG_SETMASK, &all, &before);
 #endif
     bool started = true;

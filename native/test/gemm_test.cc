@@ -1,16 +1,19 @@
-// Products at every level that this machine has (and AMX over emulated tiles) against a double reference: odd sizes,
-// both directions of both operands, both types, every option of the epilogue, packed and unpacked B, and the same bits
-// with 1, 2 and 3 threads. Prints what failed and returns 1; prints one line and returns 0 when all is well.
+// Products at every level that this machine has (AMX over emulated tiles where it has none), or at the one that CAMBIUM_CPU
+// names, against a double reference: odd sizes, both directions of both operands, both types, every option of the epilogue,
+// packed and unpacked B, and the same bits with 1, 2 and 3 threads. An argument: how many random products (400). Prints what
+// failed and returns 1; prints one line and returns 0 when all is well.
 #include "cpu/gemm/gemm.h"
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "tile_traps.h"
 
 using namespace cambium;
 
@@ -100,11 +103,14 @@ const GemmTable& table_of(Level level) {
   return portable::gemm_table();
 }
 
-std::vector<Level> levels() {
+std::vector<Level> levels_to_check() {
   std::vector<Level> all;
+  const char* const forced = std::getenv("CAMBIUM_CPU");
+  if (forced && *forced) return {cpu_level()};
   for (Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16})
     if (level_available(level)) all.push_back(level);
-  if (level_available(Level::avx512)) all.push_back(Level::amx);  // linked against the emulation
+  // All that the level of tiles needs besides is avx512_bf16.
+  if (level_available(Level::avx512_bf16)) all.push_back(Level::amx);
   return all;
 }
 
@@ -195,10 +201,11 @@ Result multiply(Level level, Element product, const Case& c, const Operands& o) 
 }
 
 void check(const Case& c) {
+  static const std::vector<Level> levels = levels_to_check();
   const Operands o(c);
   for (Element product : {Element::f32, Element::bf16}) {
     const Reference expected = reference(c, o, product);
-    for (Level level : levels()) {
+    for (Level level : levels) {
       set_cpu_level(level);
       const char* const name = level_name(level);
       set_thread_count(1);
@@ -268,10 +275,14 @@ void check_parallel() {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+#if defined(__x86_64__)
+  if (!level_available(Level::amx)) cambium_test::emulate_tiles();
+#endif
+  const int products = count > 1 ? std::atoi(arguments[1]) : 400;
   check_parallel();
   check_nothing_to_sum();
-  for (int i = 0; i < 400; ++i) check(random_case());
+  for (int i = 0; i < products; ++i) check(random_case());
   const Element f = Element::f32, h = Element::bf16;
   check({70, 150, 4100, false, true, false, f, f, f, f, kBias | kResidual, 1});   // k in two pieces
   check({70, 70, 8300, true, false, true, h, h, f, f, kAccumulate, 0});            // k in three pieces, packed

@@ -1,5 +1,5 @@
 // Checks every op kernel of the CPU backend against naive references: at every level that this machine has (AMX over
-// emulated tiles), or at the one that CAMBIUM_CPU names.
+// emulated tiles where it has none), or at the one that CAMBIUM_CPU names.
 #include "ops_test.h"
 
 #include <cstdio>
@@ -7,12 +7,20 @@
 
 #include "cpu/level.h"
 #include "op_test.h"
+#include "tile_traps.h"
 
 int main() {
   using cambium::Level;
-  const bool forced = std::getenv("CAMBIUM_CPU") != nullptr;
+  const char* const asked = std::getenv("CAMBIUM_CPU");
+  const bool forced = asked && *asked;
+#if defined(__x86_64__)
+  const bool tiles = cambium::level_available(Level::amx);
+  if (!tiles) cambium_test::emulate_tiles();
+  if (cambium::level_available(Level::avx512_bf16)) cambium_test::tiles_tests();
+  std::printf("tiles, %s: %d failures\n", tiles ? "the processor's" : "emulated", cambium_test::failures());
+#endif
   for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx}) {
-    // Tiles are emulated here: all that their level needs besides is avx512_bf16.
+    // All that the level of tiles needs besides is avx512_bf16.
     const bool available = cambium::level_available(level == Level::amx ? Level::avx512_bf16 : level);
     if (forced ? level != cambium::cpu_level() : !available) continue;
     cambium::set_cpu_level(level);

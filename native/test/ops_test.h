@@ -11,4 +11,5 @@ void optimizer_tests();
 void rows_tests();
 void contrastive_tests();
 void elements_tests();
+void tiles_tests();
 }  // namespace cambium_test
