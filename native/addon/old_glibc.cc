@@ -5,6 +5,7 @@
 #include <features.h>
 #endif
 #if defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 29)  // not where the compiler aims at an old glibc itself
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -28,4 +29,5 @@ uint32_t arc4random() {
 }
 
 }  // extern "C"
+#endif
 #endif

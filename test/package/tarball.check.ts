@@ -61,16 +61,24 @@ const installed = join(app, 'node_modules/cambium')
 
 describe('what is in it', () => {
   const paths = () => packed.files.map(({ path }) => path)
+  const cores = () => paths().filter((path) => path.endsWith('.node'))
 
   test('the library, the prebuilt core, its sources and licences; nothing else', () => {
     expect(paths()).toEqual(
       expect.arrayContaining(['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'dist/cli/main.js', 'LICENSE', 'NOTICE', 'README.md']),
     )
-    expect(paths().filter((path) => path.endsWith('.node'))).toEqual([`prebuilds/${process.platform}-${process.arch}/cambium.glibc.node`])
+    expect(cores()).toContain(`prebuilds/${process.platform}-${process.arch}/cambium.glibc.node`)
+    const shipped = ['linux-arm64/cambium.glibc', 'linux-x64/cambium.glibc', 'linux-x64/cambium.musl']
+    expect(cores().filter((path) => !shipped.some((name) => path === `prebuilds/${name}.node`))).toEqual([])
     const known =
       /^(dist\/|native\/(addon|core|cpu|cuda|io|linalg|ops)\/|prebuilds\/|CMakeLists\.txt$|scripts\/(build-native|build-cuda|cuda-report)\.mjs$|package\.json$|LICENSE$|NOTICE$|README\.md$)/
     expect(paths().filter((path) => !known.test(path))).toEqual([])
     expect(paths().filter((path) => /binding\.gyp|\.test\.|fixtures|cuda\/emulation|\.map$/.test(path))).toEqual([])
+  })
+
+  test('sharp is required and not imported: its other half has import attributes, which Node 20.9 cannot read', () => {
+    const scripts = paths().filter((path) => /^dist\/.*\.m?js$/.test(path))
+    expect(scripts.filter((path) => /(from|import\() ?['"]sharp/.test(readFileSync(join(root, path), 'utf8')))).toEqual([])
   })
 
   test('no script runs at installation', () => {
@@ -80,9 +88,8 @@ describe('what is in it', () => {
   })
 
   test('it stays small', () => {
-    expect(packed.size).toBeLessThan(4e6)
-    const prebuilt = packed.files.find(({ path }) => path.endsWith('.node'))
-    expect(prebuilt?.size).toBeLessThan(8e6)
+    expect(packed.size).toBeLessThan(2e6 * (1 + cores().length))
+    for (const { path, size } of packed.files) expect(`${path} ${size > 8e6 ? size : 'is small'}`).toBe(`${path} is small`)
   })
 
   test('types and entry points: publint and are-the-types-wrong', () => {
@@ -169,6 +176,17 @@ describe('installed without scripts and without a compiler', () => {
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'])
     expect(existsSync(old)).toBe(false)
     expect(run('npx', ['cambium', 'doctor'])).toMatch(/Everything is in order/)
+  })
+
+  test('without its decoder of images it says so, and no image is called broken', () => {
+    const decoder = join(app, `node_modules/@img/sharp-${process.platform}-${process.arch}`)
+    execFileSync('mv', [decoder, join(folder, 'decoder')])
+    writeFileSync(
+      join(app, 'code.cjs'),
+      `const { Clip, classify } = require('cambium'); (async () => ${classified})().catch(({ code }) => console.log(code))`,
+    )
+    expect(run('node', ['code.cjs'])).toBe('E_DECODER\n')
+    execFileSync('mv', [join(folder, 'decoder'), decoder])
   })
 
   test('without its core it says what was tried and how to mend it', () => {
