@@ -33,9 +33,9 @@ export interface OpenClipFolderOptions {
  */
 export async function openClipFolder(folder: string, options: OpenClipFolderOptions = {}): Promise<ClipFiles> {
   const checkpoint = await openCheckpoint(folder)
+  const given = await readClipConfig(checkpoint.folder) // first: it knows what another model is called, its tensors do not
   const layout = options.layout === undefined ? detectLayout(checkpoint.tensors.keys()) : layoutNamed(options.layout)
   const openClip = await readOpenClipConfig(checkpoint.folder)
-  const given = await readClipConfig(checkpoint.folder)
   if (given === undefined && layout.name !== 'open-clip') {
     throw new CambiumError(
       'E_NOT_FOUND',

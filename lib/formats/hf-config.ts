@@ -84,7 +84,7 @@ export async function readClipConfig(folder: string): Promise<ClipConfig | undef
 export function parseClipConfig(raw: JsonObject, what = 'config.json'): ClipConfig {
   const type = raw.model_type
   if (type !== 'clip' && !(type === undefined && isJsonObject(raw.text_config) && isJsonObject(raw.vision_config))) {
-    fail('E_UNSUPPORTED', `${what}: model_type`, '"clip"', type)
+    fail('E_UNSUPPORTED', `${what}: model_type`, '"clip" (others can be inspected, merged and extracted from, not trained or asked)', type)
   }
   const top = new Fields(raw, `${what}: `)
   return {

@@ -5,6 +5,7 @@ import { loadPreprocessor, openClipFolder } from '../../lib/formats/clip-files.j
 import { configWithDtype } from '../../lib/formats/hf-config.js'
 import { layoutNamed } from '../../lib/formats/layouts.js'
 import { openSafetensors } from '../../lib/formats/safetensors-read.js'
+import { writeSafetensors } from '../../lib/formats/safetensors-write.js'
 import { readRequest } from '../../lib/formats/weight-map.js'
 import { native } from '../../lib/native.js'
 import { temporaryFolder } from '../temporary-folder.js'
@@ -105,6 +106,16 @@ test('weights without a configuration: an error in Hugging Face’s form, inferr
   const { raw: _, ...expected } = files.config
   expect(inferred).toEqual({ ...expected, logitScaleInit: 2.6592 })
   expect((await loadPreprocessor(opened)).plan(83, 40)).toMatchObject({ mean: [0, 0, 0], std: [1, 1, 1], crop: [22, 0, 40, 40] })
+})
+
+test.each(['dinov2', 'vit_mae', 'siglip'])('another model, %s, is told by its name, not by its tensors', async (type) => {
+  const other = join(root, type)
+  mkdirSync(other)
+  writeFileSync(join(other, 'config.json'), JSON.stringify({ model_type: type, hidden_size: 8 }))
+  const data = new Uint8Array(32)
+  await writeSafetensors(join(other, 'model.safetensors'), [{ name: 'embeddings.cls_token', dtype: 'F32', shape: [1, 1, 8], data }])
+  const message = expect.stringMatching(new RegExp(`config.json: model_type: expected "clip" .*, got "${type}"$`))
+  await expect(openClipFolder(other)).rejects.toMatchObject({ code: 'E_UNSUPPORTED', message })
 })
 
 test('a configuration for another depth is an error', async () => {
