@@ -10,14 +10,8 @@
 namespace cambium {
 namespace CAMBIUM_LEVEL {
 
-#define X(op)                                     \
-  int op##_forward(CbContext*, const op##_args*); \
-  int op##_backward(CbContext*, const op##_grads*);
-CAMBIUM_OPS(X)
-#undef X
-#define X(op) int op(CbContext*, const op##_args*);
-CAMBIUM_FORWARD_OPS(X)
-#undef X
+CAMBIUM_OPS(CB_DECLARE_OP)
+CAMBIUM_FORWARD_OPS(CB_DECLARE_FORWARD_OP)
 
 }  // namespace CAMBIUM_LEVEL
 }  // namespace cambium

@@ -6,13 +6,7 @@ namespace CAMBIUM_LEVEL {
 
 extern const Backend backend;
 const Backend backend = {CB_ABI_VERSION, sizeof(Backend), "cpu", "", 0,  // cpu_backend() fills in the level in force
-#define X(op) op##_forward, op##_backward,
-                         CAMBIUM_OPS(X)
-#undef X
-#define X(op) op,
-                             CAMBIUM_FORWARD_OPS(X)
-#undef X
-};
+                         CAMBIUM_OPS(CB_OP_ENTRIES) CAMBIUM_FORWARD_OPS(CB_FORWARD_OP_ENTRY)};
 
 }  // namespace CAMBIUM_LEVEL
 }  // namespace cambium

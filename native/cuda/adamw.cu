@@ -44,15 +44,9 @@ __global__ void adamw_kernel(const __grid_constant__ ParameterList list, Betas b
 
 int adamw(CbContext* context, const adamw_args* f) {
   const Betas b{float(f->beta1), float(f->beta2), float(1.0 - f->beta1), float(1.0 - f->beta2), f->eps, f->max_norm};
-  for (int64_t from = 0; from < f->parameters;) {
-    const ParameterList list = next_parameters(f->parameters, f->list, &from);
-    const int32_t blocks = list.first[list.count];
-    if (blocks == 0) continue;
-    if (const int status = CB_LAUNCH(context, adamw_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, b,
-                                     f->schedule, f->norm2, context->fault))
-      return status;
-  }
-  return CB_OK;
+  return for_parameters(f->parameters, f->list, [&](const ParameterList& list, dim3 grid) {
+    return CB_LAUNCH(context, adamw_kernel, grid, dim3(kThreads), 0, list, b, f->schedule, f->norm2, context->fault);
+  });
 }
 
 }  // namespace cuda

@@ -65,10 +65,27 @@ __device__ inline bool extra_keys(const AttentionBranch& branch, const IndexChec
 // A softmax of its own over one key: always 1, and nothing flows back through it. Said, not left to roundings.
 __device__ inline bool constant(const AttentionBranch& branch) { return branch.length == 1 && !branch.joint; }
 
+// What a block works on: queries or keys from `start` on of a head of sample b, whose `count` rows begin at `first`.
+struct Work {
+  int64_t b, head, first, count, start;
+};
+
+// The statistics of one softmax over the queries of a head and sample, and the weight of its result.
+struct Side {
+  const float *lse, *delta;
+  float weight;
+};
+
 // What backward recomputes of every query, all [heads, m]: δ of its softmax, and of a separate branch lse and δ.
 struct Statistics {
   const float* lse;
   float *delta, *extra_lse, *extra_delta;
+
+  // `at`: the first query of the head and sample.
+  __device__ Side own(int64_t at) const { return {lse + at, delta + at, 1.f}; }
+  __device__ Side of_branch(const AttentionBranch& branch, int64_t at, float weight) const {
+    return {(branch.joint ? lse : extra_lse) + at, (branch.joint ? delta : extra_delta) + at, weight};
+  }
 };
 
 // Gradients of one launch. extra: of each sample, [batch, length, d] for keys, then for values; null: not wanted.

@@ -15,12 +15,6 @@ namespace {
 template <int WIDTH>
 constexpr int kPassing = WIDTH > 64 ? 32 : 64;
 
-// The statistics of one softmax over a head's rows, and the weight of its result.
-struct Side {
-  const float *lse, *delta;
-  float weight;
-};
-
 template <int WIDTH>
 struct Room {
   static constexpr int kRows = kPassing<WIDTH>;
@@ -73,21 +67,21 @@ __device__ void clear(float (&sums)[WIDTH / 8][4]) {
     for (int c = 0; c < 4; ++c) sums[t][c] = 0;
 }
 
-// dK and dV of the 64 keys in own(0) and own(1), from `start` on among the head's: sums of this warp's 16.
+// dK and dV of the 64 keys in own(0) and own(1), from w.start on of `keys`: sums of this warp's 16.
 template <int WIDTH>
-__device__ void sum_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Side& side,
-                         int64_t first, int64_t count, int64_t head, int64_t start, int64_t keys, bool causal,
-                         float (&dk)[WIDTH / 8][4], float (&dv)[WIDTH / 8][4]) {
+__device__ void sum_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Work& w,
+                         const Side& side, int64_t keys, bool causal, float (&dk)[WIDTH / 8][4],
+                         float (&dv)[WIDTH / 8][4]) {
   constexpr int kRows = kPassing<WIDTH>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint16_t* const qkv = static_cast<const uint16_t*>(a.qkv);
   const uint16_t* const dy = static_cast<const uint16_t*>(g.dy);
-  const int64_t begin = causal ? start / kRows : 0, end = divide_up(count, kRows);
+  const int64_t begin = causal ? w.start / kRows : 0, end = divide_up(w.count, kRows);
   const auto fetch = [&](int64_t i) {
     if (i < end) {
-      const int64_t query = i * kRows, left = count - query;
-      room.stage(i, 0).copy(qkv + a.query_at(first + query, head), 3 * a.d, left, kRows, int(a.width));
-      room.stage(i, 1).copy(dy + (first + query) * a.d + head * a.width, a.d, left, kRows, int(a.width));
+      const int64_t query = i * kRows, left = w.count - query;
+      room.stage(i, 0).copy(qkv + a.query_at(w.first + query, w.head), 3 * a.d, left, kRows, int(a.width));
+      room.stage(i, 1).copy(dy + (w.first + query) * a.d + w.head * a.width, a.d, left, kRows, int(a.width));
       for (int r = threadIdx.x; r < kRows; r += kTileThreads) {
         room.statistics(i)[r] = r < left ? side.lse[query + r] * kLog2E : INFINITY;
         room.statistics(i)[kRows + r] = r < left ? side.delta[query + r] : 0.f;
@@ -103,8 +97,8 @@ __device__ void sum_keys(const Attention& a, const AttentionGradients& g, const 
     const RowTile<WIDTH> q = room.stage(i, 0), d = room.stage(i, 1);
     const float* const lse = room.statistics(i);
     for (int r = 0; r < kRows; r += 16) {
-      const int64_t key = start + warp * 16, query = i * kRows + r;
-      if (key >= keys || query >= count || (causal && key > query + 15)) continue;
+      const int64_t key = w.start + warp * 16, query = i * kRows + r;
+      if (key >= keys || query >= w.count || (causal && key > query + 15)) continue;
       float s[2][4], dp[2][4];
       multiply_rows(s[0], s[1], room.own(0), warp * 16, q, r);
       multiply_rows(dp[0], dp[1], room.own(1), warp * 16, d, r);
@@ -126,11 +120,6 @@ __device__ void sum_keys(const Attention& a, const AttentionGradients& g, const 
   wait_async<0>();
 }
 
-// What a block works on: 64 rows from `start` on of a head of a sample.
-struct Work {
-  int64_t b, head, first, count, start;
-};
-
 template <int WIDTH>
 __device__ void own_keys(const Attention& a, const AttentionGradients& g, const Room<WIDTH>& room, const Work& w) {
   const int warp = threadIdx.x / 32, width = int(a.width);
@@ -141,9 +130,7 @@ __device__ void own_keys(const Attention& a, const AttentionGradients& g, const 
   float dk[WIDTH / 8][4], dv[WIDTH / 8][4];
   clear<WIDTH>(dk);
   clear<WIDTH>(dv);
-  const int64_t at = w.head * a.m + w.first;
-  const Side side{g.statistics.lse + at, g.statistics.delta + at, 1.f};
-  sum_keys(a, g, room, side, w.first, w.count, w.head, w.start, w.count, a.causal != 0, dk, dv);
+  sum_keys(a, g, room, w, g.statistics.own(w.head * a.m + w.first), w.count, a.causal != 0, dk, dv);
   uint16_t* const to = static_cast<uint16_t*>(g.dqkv) + a.query_at(w.first + w.start, w.head) + a.d;
   keep_rows(room.own(0), warp * 16, dk, a.scale, a.scale);
   keep_rows(room.own(1), warp * 16, dv, 1.f, 1.f);
@@ -156,29 +143,28 @@ template <int WIDTH>
 __global__ void __launch_bounds__(kTileThreads)
     extra_keys_kernel(const __grid_constant__ Attention a, const __grid_constant__ AttentionGradients g) {
   CB_DYNAMIC_SHARED(uint16_t, shared);
-  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTileRows;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, width = int(a.width);
-  int64_t first, count;
+  Work w{a.from + blockIdx.z, blockIdx.y, 0, 0, int64_t(blockIdx.x) * kTileRows};
   Keys extra;
   float weight;
-  if (!a.sample(b, &first, &count) || !extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) return;
+  if (!a.sample(w.b, &w.first, &w.count)) return;
+  if (!extra_keys(a.branch, a.tasks, w.b, a.d, w.head * a.width, &extra, &weight)) return;
+  const int64_t left = extra.count - w.start;
   const Room<WIDTH> room{shared};
-  room.own(0).round(extra.k, extra.k_at + start * extra.stride, extra.stride, extra.count - start, kTileRows, width);
-  room.own(1).round(extra.v, extra.v_at + start * extra.stride, extra.stride, extra.count - start, kTileRows, width);
+  room.own(0).round(extra.k, extra.k_at + w.start * extra.stride, extra.stride, left, kTileRows, width);
+  room.own(1).round(extra.v, extra.v_at + w.start * extra.stride, extra.stride, left, kTileRows, width);
   float dk[WIDTH / 8][4], dv[WIDTH / 8][4];
   clear<WIDTH>(dk);
   clear<WIDTH>(dv);
-  const int64_t at = head * a.m + first;
-  const Statistics& s = g.statistics;
-  const Side side{(a.branch.joint ? s.lse : s.extra_lse) + at, (a.branch.joint ? s.delta : s.extra_delta) + at, weight};
-  sum_keys(a, g, room, side, first, count, head, start, extra.count, false, dk, dv);
+  const Side side = g.statistics.of_branch(a.branch, w.head * a.m + w.first, weight);
+  sum_keys(a, g, room, w, side, extra.count, false, dk, dv);
 #pragma unroll
   for (int t = 0; t < WIDTH / 8; ++t)
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      const int64_t key = start + warp * 16 + lane / 4 + c / 2 * 8, column = t * 8 + lane % 4 * 2 + c % 2;
+      const int64_t key = w.start + warp * 16 + lane / 4 + c / 2 * 8, column = t * 8 + lane % 4 * 2 + c % 2;
       if (key >= extra.count || column >= a.width) continue;
-      const int64_t to = (b * extra.count + key) * a.d + head * a.width + column;
+      const int64_t to = (w.b * extra.count + key) * a.d + w.head * a.width + column;
       g.extra_keys[to] = constant(a.branch) ? 0.f : a.scale * dk[t][c];
       g.extra_values[to] = dv[t][c];
     }
@@ -239,9 +225,8 @@ __device__ void own_queries(const Attention& a, const AttentionGradients& g, con
   fetch(0);
   float lse[2], delta[2], dq[WIDTH / 8][4];
   clear<WIDTH>(dq);
-  const Statistics& s = g.statistics;
   const int64_t at = head * a.m + first;
-  statistics_of({s.lse + at, s.delta + at, 1.f}, start, count, lse, delta);
+  statistics_of(g.statistics.own(at), start, count, lse, delta);
   for (int64_t i = 0; i < stages; ++i) {
     fetch(i + 1);
     wait_async<1>();
@@ -254,7 +239,7 @@ __device__ void own_queries(const Attention& a, const AttentionGradients& g, con
   Keys extra;
   float weight;
   if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight) && !constant(a.branch)) {
-    if (!a.branch.joint) statistics_of({s.extra_lse + at, s.extra_delta + at, weight}, start, count, lse, delta);
+    if (!a.branch.joint) statistics_of(g.statistics.of_branch(a.branch, at, weight), start, count, lse, delta);
     for (int64_t key = 0; key < extra.count; key += kRows) {
       __syncthreads();
       room.stage(0, 0).round(extra.k, extra.k_at + key * extra.stride, extra.stride, extra.count - key, kRows, width);

@@ -112,77 +112,87 @@ __global__ void forward_kernel(Attention a, Output y, float* lse) {
 struct Pair {
   float p, ds;
 };
-__device__ Pair differentiate(float score, float dp, float lse, float delta, float weight) {
-  const float p = weight * fast_exp2(kLog2E * (score - lse));
-  return {p, p * (dp - delta)};
+__device__ Pair differentiate(float score, float dp, const Side& side, int64_t query) {
+  const float p = side.weight * fast_exp2(kLog2E * (score - side.lse[query]));
+  return {p, p * (dp - side.delta[query])};
 }
 
-// dK and dV of 32 keys: all queries of the sample pass by.
-__device__ void keys_gradient(const Attention& a, const AttentionGradients& g, const Keys& keys, int64_t start,
-                              int64_t first, int64_t count, int64_t head, bool causal, const float* lse,
-                              const float* delta, float weight, float key_scale, Output dk, Output dv, int64_t to,
-                              int64_t to_stride) {
+// Where dK and dV go: element c of key j is at `at` + j · stride + c of both; dK is multiplied by `key_scale`.
+struct KeysGradient {
+  Output dk, dv;
+  int64_t at, stride;
+  float key_scale;
+};
+
+// dK and dV of 32 keys from w.start on: all queries of the sample pass by.
+__device__ void keys_gradient(const Attention& a, const AttentionGradients& g, const Work& w, const Keys& keys,
+                              bool causal, const Side& side, const KeysGradient& to) {
   CB_DYNAMIC_SHARED(float, shared);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   Tile tiles[4];
   lay_out(shared, a.width, tiles, 4);
-  load_tile(tiles[0], keys.k, keys.k_at + start * keys.stride, keys.stride, keys.count - start, a.width);
-  load_tile(tiles[1], keys.v, keys.v_at + start * keys.stride, keys.stride, keys.count - start, a.width);
+  load_tile(tiles[0], keys.k, keys.k_at + w.start * keys.stride, keys.stride, keys.count - w.start, a.width);
+  load_tile(tiles[1], keys.v, keys.v_at + w.start * keys.stride, keys.stride, keys.count - w.start, a.width);
   float sums[2][kOwn][kColumns] = {};
-  for (int64_t chunk = causal ? start : 0; chunk < count; chunk += kTile) {
+  for (int64_t chunk = causal ? w.start : 0; chunk < w.count; chunk += kTile) {
     __syncthreads();
-    load_tile(tiles[2], {a.qkv, a.type}, a.query_at(first + chunk, head), 3 * a.d, count - chunk, a.width);
-    load_tile(tiles[3], {g.dy, a.type}, (first + chunk) * a.d + head * a.width, a.d, count - chunk, a.width);
+    load_tile(tiles[2], {a.qkv, a.type}, a.query_at(w.first + chunk, w.head), 3 * a.d, w.count - chunk, a.width);
+    load_tile(tiles[3], {g.dy, a.type}, (w.first + chunk) * a.d + w.head * a.width, a.d, w.count - chunk, a.width);
     __syncthreads();
-    const int64_t query = chunk + lane, at = head * a.m + first + query;
+    const int64_t query = chunk + lane;
     for (int i = 0; i < kOwn; ++i) {
-      const int64_t own = warp * kOwn + i, key = start + own;
+      const int64_t own = warp * kOwn + i, key = w.start + own;
       Pair s{0, 0};
-      if (query < count && key < keys.count && (!causal || key <= query))
+      if (query < w.count && key < keys.count && (!causal || key <= query))
         s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width),
-                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[at], delta[at], weight);
+                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), side, query);
       add_rows(sums[0][i], s.ds, tiles[2], a.width);
       add_rows(sums[1][i], s.p, tiles[3], a.width);
     }
   }
   for (int i = 0; i < kOwn; ++i) {
-    const int64_t key = start + warp * kOwn + i;
+    const int64_t key = w.start + warp * kOwn + i;
     for (int c = 0; c < kColumns && key < keys.count; ++c) {
       if (lane + c * kWarp >= a.width) continue;
-      dk.put(to + key * to_stride + lane + c * kWarp, key_scale * sums[0][i][c]);
-      dv.put(to + key * to_stride + lane + c * kWarp, sums[1][i][c]);
+      const int64_t at = to.at + key * to.stride + lane + c * kWarp;
+      to.dk.put(at, to.key_scale * sums[0][i][c]);
+      to.dv.put(at, sums[1][i][c]);
     }
   }
 }
 
+__device__ Work work_of(const Attention& a) {
+  return {a.from + blockIdx.z, blockIdx.y, 0, 0, int64_t(blockIdx.x) * kTile};
+}
+
 __global__ void own_keys_kernel(Attention a, AttentionGradients g) {
-  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
-  int64_t first, count;
-  if (!a.sample(b, &first, &count) || start >= count) return;
+  Work w = work_of(a);
+  if (!a.sample(w.b, &w.first, &w.count) || w.start >= w.count) return;
   const Output dk{static_cast<char*>(g.dqkv) + a.d * int64_t(size_of(a.type)), a.type, 0};
   const Output dv{static_cast<char*>(g.dqkv) + 2 * a.d * int64_t(size_of(a.type)), a.type, 0};
-  keys_gradient(a, g, a.own_keys(first, count, head), start, first, count, head, a.causal != 0, g.statistics.lse,
-                g.statistics.delta, 1.f, a.scale, dk, dv, a.query_at(first, head), 3 * a.d);
+  keys_gradient(a, g, w, a.own_keys(w.first, w.count, w.head), a.causal != 0,
+                g.statistics.own(w.head * a.m + w.first), {dk, dv, a.query_at(w.first, w.head), 3 * a.d, a.scale});
 }
 
 __global__ void extra_keys_kernel(Attention a, AttentionGradients g) {
-  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
-  int64_t first, count;
+  Work w = work_of(a);
   Keys extra;
   float weight;
-  if (!a.sample(b, &first, &count) || !extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight)) return;
-  const bool joint = a.branch.joint != 0;
-  keys_gradient(a, g, extra, start, first, count, head, false, joint ? g.statistics.lse : g.statistics.extra_lse,
-                joint ? g.statistics.delta : g.statistics.extra_delta, weight, constant(a.branch) ? 0.f : a.scale,
-                {g.extra_keys, CB_F32, 0}, {g.extra_values, CB_F32, 0}, b * a.branch.length * a.d + head * a.width,
-                a.d);
+  if (!a.sample(w.b, &w.first, &w.count)) return;
+  if (!extra_keys(a.branch, a.tasks, w.b, a.d, w.head * a.width, &extra, &weight)) return;
+  keys_gradient(a, g, w, extra, false, g.statistics.of_branch(a.branch, w.head * a.m + w.first, weight),
+                {{g.extra_keys, CB_F32, 0},
+                 {g.extra_values, CB_F32, 0},
+                 w.b * a.branch.length * a.d + w.head * a.width,
+                 a.d,
+                 constant(a.branch) ? 0.f : a.scale});
 }
 
-__device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64_t start, int64_t count, bool causal,
-                                     const float* lse, const float* delta, float weight, const Tile (&tiles)[4],
-                                     float (&dq)[kOwn][kColumns]) {
+// dQ += of 32 queries from w.start on, in tiles[0] with dY in tiles[1]: the keys pass by.
+__device__ void add_queries_gradient(const Attention& a, const Work& w, const Keys& keys, bool causal,
+                                     const Side& side, const Tile (&tiles)[4], float (&dq)[kOwn][kColumns]) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t seen = causal ? smaller(keys.count, start + kTile) : keys.count;
+  const int64_t seen = causal ? smaller(keys.count, w.start + kTile) : keys.count;
   for (int64_t chunk = 0; chunk < seen; chunk += kTile) {
     __syncthreads();
     load_tile(tiles[2], keys.k, keys.k_at + chunk * keys.stride, keys.stride, keys.count - chunk, a.width);
@@ -190,11 +200,11 @@ __device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64
     __syncthreads();
     const int64_t key = chunk + lane;
     for (int i = 0; i < kOwn; ++i) {
-      const int64_t own = warp * kOwn + i, query = start + own;
+      const int64_t own = warp * kOwn + i, query = w.start + own;
       Pair s{0, 0};
-      if (query < count && key < keys.count && (!causal || key <= query))
+      if (query < w.count && key < keys.count && (!causal || key <= query))
         s = differentiate(a.scale * dot(tiles[0].row(own), tiles[2].row(lane), a.width),
-                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), lse[query], delta[query], weight);
+                          dot(tiles[1].row(own), tiles[3].row(lane), a.width), side, query);
       add_rows(dq[i], s.ds, tiles[2], a.width);
     }
   }
@@ -202,31 +212,26 @@ __device__ void add_queries_gradient(const Attention& a, const Keys& keys, int64
 
 __global__ void queries_kernel(Attention a, AttentionGradients g) {
   CB_DYNAMIC_SHARED(float, shared);
-  const int64_t b = a.from + blockIdx.z, head = blockIdx.y, start = int64_t(blockIdx.x) * kTile;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  int64_t first, count;
-  if (!a.sample(b, &first, &count) || start >= count) return;
+  Work w = work_of(a);
+  if (!a.sample(w.b, &w.first, &w.count) || w.start >= w.count) return;
+  const int64_t own = w.first + w.start, left = w.count - w.start, at = w.head * a.m + w.first;
   Tile tiles[4];
   lay_out(shared, a.width, tiles, 4);
-  load_tile(tiles[0], {a.qkv, a.type}, a.query_at(first + start, head), 3 * a.d, count - start, a.width);
-  load_tile(tiles[1], {g.dy, a.type}, (first + start) * a.d + head * a.width, a.d, count - start, a.width);
+  load_tile(tiles[0], {a.qkv, a.type}, a.query_at(own, w.head), 3 * a.d, left, a.width);
+  load_tile(tiles[1], {g.dy, a.type}, own * a.d + w.head * a.width, a.d, left, a.width);
   float dq[kOwn][kColumns] = {};
-  const Statistics& s = g.statistics;
-  const int64_t at = head * a.m + first;
-  add_queries_gradient(a, a.own_keys(first, count, head), start, count, a.causal != 0, s.lse + at, s.delta + at, 1.f,
-                       tiles, dq);
+  const Keys keys = a.own_keys(w.first, w.count, w.head);
+  add_queries_gradient(a, w, keys, a.causal != 0, g.statistics.own(at), tiles, dq);
   Keys extra;
   float weight;
-  if (extra_keys(a.branch, a.tasks, b, a.d, head * a.width, &extra, &weight) && !constant(a.branch)) {
-    const bool joint = a.branch.joint != 0;
-    add_queries_gradient(a, extra, start, count, false, (joint ? s.lse : s.extra_lse) + at,
-                         (joint ? s.delta : s.extra_delta) + at, weight, tiles, dq);
-  }
+  if (extra_keys(a.branch, a.tasks, w.b, a.d, w.head * a.width, &extra, &weight) && !constant(a.branch))
+    add_queries_gradient(a, w, extra, false, g.statistics.of_branch(a.branch, at, weight), tiles, dq);
   const Output to{g.dqkv, a.type, 0};
   for (int i = 0; i < kOwn; ++i) {
-    const int64_t query = start + warp * kOwn + i;
-    for (int c = 0; c < kColumns && query < count; ++c)
-      if (lane + c * kWarp < a.width) to.put(a.query_at(first + query, head) + lane + c * kWarp, a.scale * dq[i][c]);
+    const int64_t row = warp * kOwn + i;
+    for (int c = 0; c < kColumns && row < left; ++c)
+      if (lane + c * kWarp < a.width) to.put(a.query_at(own + row, w.head) + lane + c * kWarp, a.scale * dq[i][c]);
   }
 }
 

@@ -244,14 +244,6 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(Loss a, Gradient g) 
   if (threadIdx.x == 0) g.along[blockIdx.x] = along;
 }
 
-// The loss, or the gradient of the scale.
-struct Finish {
-  float* to;
-  int32_t accumulate;
-  double factor;
-  __device__ void finish(double total) const { *to = float((accumulate ? double(*to) : 0.0) + total * factor); }
-};
-
 int loss_of(CbContext* context, const contrastive_args& f, Loss* a) {
   float* const weights = static_cast<float*>(context->scratch(context, size_t(3 * f.n) * sizeof(float)));
   if (weights == nullptr) return CB_OUT_OF_MEMORY;
@@ -280,8 +272,7 @@ int contrastive_forward(CbContext* context, const contrastive_args* f) {
   if (const int status = CB_LAUNCH(context, entropies_kernel, dim3(unsigned(divide_up(2 * n, kThreads))),
                                    dim3(kThreads), 0, a, splits, parts, entropies))
     return status;
-  const Finish finish{f->loss, 0, 1.0 / (2.0 * double(n))};
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, 2 * n, finish, entropies);
+  return keep_total(context, 2 * n, entropies, {f->loss, 0, 1.0 / (2.0 * double(n))});
 }
 
 int contrastive_backward(CbContext* context, const contrastive_grads* g) {
@@ -299,8 +290,7 @@ int contrastive_backward(CbContext* context, const contrastive_grads* g) {
   const dim3 grid(unsigned(strips), unsigned(divide_up(f.p, kChunk)), 2);
   if (const int status = CB_LAUNCH(context, gradient_kernel, grid, dim3(kThreads), 0, a, gradient)) return status;
   if (g->dscale == nullptr) return CB_OK;
-  const Finish finish{g->dscale, g->dscale_accumulate, 1.0};
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, strips, finish, along);
+  return keep_total(context, strips, along, {g->dscale, g->dscale_accumulate, 1.0});
 }
 
 }  // namespace cuda

@@ -76,13 +76,6 @@ __global__ void cross_entropy_backward_kernel(CrossEntropy a, const float* dy, O
   if (threadIdx.x % kWarp == 0) a.rows[i] = a.f.log_scale ? along * double(s) : along;
 }
 
-struct Finish {
-  float* to;
-  int32_t accumulate;
-  double factor;
-  __device__ void finish(double total) const { *to = float((accumulate ? double(*to) : 0.0) + total * factor); }
-};
-
 int run(CbContext* context, const cross_entropy_args& f, CrossEntropy* a) {
   double* const rows = static_cast<double*>(context->scratch(context, size_t(f.n + 1) * sizeof(double)));
   *a = {f, index_check(context, "cross_entropy: labels"), rows};
@@ -99,8 +92,7 @@ int cross_entropy_forward(CbContext* context, const cross_entropy_args* f) {
     if (const int status = CB_LAUNCH(context, cross_entropy_forward_kernel, grid_of(*f), dim3(kThreads), 0, a))
       return status;
   const double t = double(f->temperature);
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f->n,
-                   Finish{f->loss, 0, f->n > 0 ? t * t / double(f->n) : 0.0}, a.rows);
+  return keep_total(context, f->n, a.rows, {f->loss, 0, f->n > 0 ? t * t / double(f->n) : 0.0});
 }
 
 int cross_entropy_backward(CbContext* context, const cross_entropy_grads* g) {
@@ -114,8 +106,7 @@ int cross_entropy_backward(CbContext* context, const cross_entropy_grads* g) {
       return status;
   }
   if (g->dscale == nullptr) return CB_OK;
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, f.n,
-                   Finish{g->dscale, g->dscale_accumulate, 1.0}, a.rows);
+  return keep_total(context, f.n, a.rows, {g->dscale, g->dscale_accumulate, 1.0});
 }
 
 }  // namespace cuda

@@ -5,14 +5,8 @@
 namespace cambium {
 namespace cuda {
 
-#define X(op)                                     \
-  int op##_forward(CbContext*, const op##_args*); \
-  int op##_backward(CbContext*, const op##_grads*);
-CAMBIUM_OPS(X)
-#undef X
-#define X(op) int op(CbContext*, const op##_args*);
-CAMBIUM_FORWARD_OPS(X)
-#undef X
+CAMBIUM_OPS(CB_DECLARE_OP)
+CAMBIUM_FORWARD_OPS(CB_DECLARE_FORWARD_OP)
 
 }  // namespace cuda
 }  // namespace cambium

@@ -28,6 +28,18 @@ inline ParameterList next_parameters(int64_t parameters, const CbParameter* list
   return out;
 }
 
+// launch(list, grid) with a block for each kParameterElements, as many parameters at a time as one launch takes.
+template <class F>
+int for_parameters(int64_t parameters, const CbParameter* all, const F& launch) {
+  for (int64_t from = 0; from < parameters;) {
+    const ParameterList list = next_parameters(parameters, all, &from);
+    const int32_t blocks = list.first[list.count];
+    if (blocks == 0) continue;
+    if (const int status = launch(list, dim3(unsigned(blocks)))) return status;
+  }
+  return CB_OK;
+}
+
 // The parameter of a block: the last one that begins at or before it. Its elements are [*begin, *end).
 __device__ inline const CbParameter& parameter_of(const ParameterList& list, int32_t block, int64_t* begin,
                                                   int64_t* end) {

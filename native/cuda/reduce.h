@@ -42,8 +42,26 @@ __device__ inline float block_max(float x, float* room) {
   return top;
 }
 
-// Sums in f64 over [0, count): one partial sum a block, then these in order. f.add(i, n) gives the part of n <= 8
-// elements from i on, f.finish(total) keeps the result.
+// *to (+)= total · factor, in f64 until it is kept.
+struct Total {
+  float* to;
+  int32_t accumulate;
+  double factor;
+};
+inline __global__ void total_kernel(int64_t parts, const double* partial, Total t) {
+  __shared__ double room[kThreads / kWarp];
+  double total = 0;
+  for (int64_t i = threadIdx.x; i < parts; i += kThreads) total += partial[i];
+  total = block_sum(total, room);
+  if (threadIdx.x == 0) *t.to = float((t.accumulate ? double(*t.to) : 0.0) + total * t.factor);
+}
+// The sum of partial sums, in a fixed order.
+inline int keep_total(CbContext* context, int64_t parts, const double* partial, Total t) {
+  return CB_LAUNCH(context, total_kernel, dim3(1), dim3(kThreads), 0, parts, partial, t);
+}
+
+// The sum in f64 over [0, count): one partial sum a block, then these in order. f(i, n) gives the part of n <= 8
+// elements from i on.
 constexpr int64_t kSumElements = 16384;  // of one block
 
 template <class F>
@@ -52,22 +70,13 @@ __global__ void partial_sums_kernel(int64_t count, F f, double* partial) {
   const int64_t begin = int64_t(blockIdx.x) * kSumElements, end = smaller(count, begin + kSumElements);
   double total = 0;
   for (int64_t i = begin + threadIdx.x * kLanes; i < end; i += kThreads * kLanes)
-    total += f.add(i, int(smaller(kLanes, end - i)));
+    total += f(i, int(smaller(kLanes, end - i)));
   total = block_sum(total, room);
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
 
 template <class F>
-__global__ void total_kernel(int64_t parts, F f, const double* partial) {
-  __shared__ double room[kThreads / kWarp];
-  double total = 0;
-  for (int64_t i = threadIdx.x; i < parts; i += kThreads) total += partial[i];
-  total = block_sum(total, room);
-  if (threadIdx.x == 0) f.finish(total);
-}
-
-template <class F>
-int sum_elements(CbContext* context, int64_t count, const F& f) {
+int sum_elements(CbContext* context, int64_t count, const F& f, Total t) {
   const int64_t parts = divide_up(count, kSumElements);
   double* const partial = static_cast<double*>(context->scratch(context, size_t(parts + 1) * sizeof(double)));
   if (partial == nullptr) return CB_OUT_OF_MEMORY;
@@ -75,7 +84,7 @@ int sum_elements(CbContext* context, int64_t count, const F& f) {
     if (const int status =
             CB_LAUNCH(context, (partial_sums_kernel<F>), dim3(unsigned(parts)), dim3(kThreads), 0, count, f, partial))
       return status;
-  return CB_LAUNCH(context, (total_kernel<F>), dim3(1), dim3(kThreads), 0, parts, f, partial);
+  return keep_total(context, parts, partial, t);
 }
 
 }  // namespace cuda

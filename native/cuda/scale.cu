@@ -22,9 +22,7 @@ struct Scale {
 
 struct Along {
   Input x, dy;
-  float* ds;
-  int32_t accumulate;
-  __device__ double add(int64_t i, int n) const {
+  __device__ double operator()(int64_t i, int n) const {
     float a[kLanes], b[kLanes];
     x.load(i, n, a);
     dy.load(i, n, b);
@@ -33,7 +31,6 @@ struct Along {
     for (int j = 0; j < kLanes; ++j) total += double(a[j]) * double(b[j]);
     return total;
   }
-  __device__ void finish(double total) const { *ds = float(accumulate ? double(*ds) + total : total); }
 };
 
 }  // namespace
@@ -49,7 +46,7 @@ int scale_backward(CbContext* context, const scale_grads* g) {
     if (const int status = elementwise(context, f.count, Scale{dy, f.s, {g->dx, f.type, g->dx_accumulate}}))
       return status;
   if (g->ds == nullptr) return CB_OK;
-  return sum_elements(context, f.count, Along{{f.x, f.type}, dy, g->ds, g->ds_accumulate});
+  return sum_elements(context, f.count, Along{{f.x, f.type}, dy}, {g->ds, g->ds_accumulate, 1.0});
 }
 
 }  // namespace cuda

@@ -33,15 +33,10 @@ __global__ void sgd_kernel(const __grid_constant__ ParameterList list, float mom
 }  // namespace
 
 int sgd(CbContext* context, const sgd_args* f) {
-  for (int64_t from = 0; from < f->parameters;) {
-    const ParameterList list = next_parameters(f->parameters, f->list, &from);
-    const int32_t blocks = list.first[list.count];
-    if (blocks == 0) continue;
-    const int status = CB_LAUNCH(context, sgd_kernel, dim3(unsigned(blocks)), dim3(kThreads), 0, list, f->momentum,
-                                 f->max_norm, f->schedule, f->norm2, context->fault);
-    if (status) return status;
-  }
-  return CB_OK;
+  return for_parameters(f->parameters, f->list, [&](const ParameterList& list, dim3 grid) {
+    return CB_LAUNCH(context, sgd_kernel, grid, dim3(kThreads), 0, list, f->momentum, f->max_norm, f->schedule,
+                     f->norm2, context->fault);
+  });
 }
 
 }  // namespace cuda

@@ -23,11 +23,6 @@ __global__ void squares_kernel(const __grid_constant__ ParameterList list, doubl
   if (threadIdx.x == 0) partial[blockIdx.x] = total;
 }
 
-struct Finish {
-  float* y;
-  __device__ void finish(double total) const { *y = float(total); }
-};
-
 }  // namespace
 
 int squared_norm(CbContext* context, const squared_norm_args* f) {
@@ -35,16 +30,12 @@ int squared_norm(CbContext* context, const squared_norm_args* f) {
   for (int64_t p = 0; p < f->parameters; ++p) blocks += divide_up(f->list[p].count, kParameterElements);
   double* const partial = static_cast<double*>(context->scratch(context, size_t(blocks + 1) * sizeof(double)));
   if (partial == nullptr) return CB_OUT_OF_MEMORY;
-  for (int64_t from = 0; from < f->parameters;) {
-    const ParameterList list = next_parameters(f->parameters, f->list, &from);
-    const int32_t count = list.first[list.count];
-    if (count == 0) continue;
-    if (const int status =
-            CB_LAUNCH(context, squares_kernel, dim3(unsigned(count)), dim3(kThreads), 0, list, partial + done))
-      return status;
-    done += count;
-  }
-  return CB_LAUNCH(context, (total_kernel<Finish>), dim3(1), dim3(kThreads), 0, blocks, Finish{f->y}, partial);
+  const int status = for_parameters(f->parameters, f->list, [&](const ParameterList& list, dim3 grid) {
+    double* const to = partial + done;
+    done += grid.x;
+    return CB_LAUNCH(context, squares_kernel, grid, dim3(kThreads), 0, list, to);
+  });
+  return status ? status : keep_total(context, blocks, partial, {f->y, 0, 1.0});
 }
 
 }  // namespace cuda

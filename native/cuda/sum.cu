@@ -8,9 +8,7 @@ namespace {
 
 struct Sum {
   Input x;
-  double factor;
-  float* y;
-  __device__ double add(int64_t i, int n) const {
+  __device__ double operator()(int64_t i, int n) const {
     float v[kLanes];
     x.load(i, n, v);
     double total = 0;
@@ -18,7 +16,6 @@ struct Sum {
     for (int j = 0; j < kLanes; ++j) total += double(v[j]);
     return total;
   }
-  __device__ void finish(double total) const { *y = float(total * factor); }
 };
 
 struct Spread {
@@ -37,7 +34,7 @@ struct Spread {
 }  // namespace
 
 int sum_forward(CbContext* context, const sum_args* f) {
-  return sum_elements(context, f->count, Sum{{f->x, f->type}, double(f->factor), f->y});
+  return sum_elements(context, f->count, Sum{{f->x, f->type}}, {f->y, 0, double(f->factor)});
 }
 
 int sum_backward(CbContext* context, const sum_grads* g) {

@@ -6,13 +6,7 @@ namespace cambium {
 namespace cuda {
 
 const Backend table = {CB_ABI_VERSION, sizeof(Backend), "cuda", "cuda", 1,
-#define X(op) op##_forward, op##_backward,
-                       CAMBIUM_OPS(X)
-#undef X
-#define X(op) op,
-                           CAMBIUM_FORWARD_OPS(X)
-#undef X
-};
+                       CAMBIUM_OPS(CB_OP_ENTRIES) CAMBIUM_FORWARD_OPS(CB_FORWARD_OP_ENTRY)};
 
 // All kernels are compiled for the same architectures, so one tells of all.
 __global__ void empty_kernel() {}
