@@ -47,7 +47,7 @@ export interface LayerInjection {
 /** What is added to a model for a call: by tower and layer, at the points of {@link LayerInjection}; the model itself stays as it is. */
 export interface Injection {
   /** tensors that stand in for the model's own, by their names on the device (q, k and v of a block are `qkv_proj`) */
-  readonly weights?: ReadonlyMap<string, Tensor>
+  readonly weights?: ReadonlyMap<string, Tensor> | undefined
   /** what is added in a block; undefined: nothing. Asked once for each block of a forward pass */
   layer(tower: Tower, index: number): LayerInjection | undefined
 }

@@ -157,6 +157,7 @@ describe('installed without scripts and without a compiler', () => {
     const flags = [
       '--noEmit',
       '--strict',
+      '--exactOptionalPropertyTypes',
       '--module',
       'node16',
       '--target',
