@@ -93,7 +93,7 @@ void Capture::replay(int64_t number) {
   if (it == graphs_.end()) fail("E_HANDLE", "capture: expected a graph that was recorded, got another");
   session_.stream().enqueue("replay", [device = session_.device(), graph = it->second](CbContext* context) {
     const int status = device->replay(device, graph);
-    if (status != CB_OK) std::snprintf(context->message, 255, "%s", device->message);
+    if (status != CB_OK) std::snprintf(context->message, 256, "%.255s", device->message);
     return status;
   });
 }
