@@ -31,6 +31,7 @@ export interface SaveLoraOptions {
   baseModel?: string
   /** configuration of the adapter that training went on from: its fields are kept */
   keep?: JsonObject
+  /** stops it, with its reason; files stay as they were */
   signal?: AbortSignal
 }
 

@@ -9,6 +9,7 @@ export interface MergeOptions {
   alpha?: number
   /** running averages of the factors, by parameter name, in their place */
   averages?: ReadonlyMap<string, Tensor>
+  /** stops between two tensors, with its reason */
   signal?: AbortSignal
   /** parts of the adapter folded so far */
   onProgress?: (done: number, total: number) => void

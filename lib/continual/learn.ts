@@ -27,6 +27,7 @@ import { checkStream, type StreamTask, type TaskStream } from './tasks.js'
 
 /** A stream of tasks, the method that learns it, and where its run is kept. */
 export interface LearnOptions {
+  /** tasks in their order and the sets that are watched, as {@link openTasks} gives them */
   stream: TaskStream
   /** disposed by the caller */
   learner: Learner
@@ -40,6 +41,7 @@ export interface LearnOptions {
   seed?: number
   /** steps between checkpoints within a task (default: one an epoch), or none: a task that is killed begins anew */
   checkpointEvery?: number | false
+  /** images at once where sets are looked at; default 64. Changes no result */
   evaluationBatch?: number
   /** bytes; a task that is estimated to need more is refused. Default: what is free */
   memoryBudget?: number

@@ -34,6 +34,7 @@ export interface RunSettings
     Pick<ClipOptions, 'dtype' | 'imageSize'> {
   /** write OUT/model, an ordinary checkpoint, where what was learned is plain weights; a note tells where it is not */
   saveModel?: boolean
+  /** told of every run, task, step and evaluation */
   onEvent?: (event: RunLearnEvent) => void
 }
 
@@ -45,7 +46,9 @@ export interface RunLearnOptions extends RunSettings {
   out: string
   /** a folder of its own for the one run too, for more methods and seeds beside it later */
   apart?: boolean
+  /** tasks and watched sets as paths: what a tasks file holds */
   stream: StreamSpec
+  /** each by a label of its own; every one runs with every seed */
   methods: readonly LearnMethod[]
   /** over the settings of every method that has them: smaller machines, shorter runs */
   over?: MethodSettings

@@ -44,6 +44,7 @@ export interface PeftAdapterToWrite {
   readonly base?: string
   /** fields of an adapter_config.json that was read, to be kept where nothing above says otherwise */
   readonly keep?: JsonObject
+  /** stops it, with its reason; files stay as they were */
   readonly signal?: AbortSignal
 }
 

@@ -28,6 +28,7 @@ export interface ExtractOptions {
   targets?: readonly string[] | string
   /** always the whole decomposition; otherwise matrices with both sides above 1024 take a random subspace */
   exact?: boolean
+  /** stops it, with its reason; files stay as they were */
   signal?: AbortSignal
   /** matrices */
   onProgress?: (done: number, total: number) => void

@@ -6,8 +6,11 @@ import { Optimizer, type SharedOptions } from './optimizer.js'
 
 /** β₁ 0.9, β₂ 0.999 and ε 1e-8 by default. */
 export interface AdamWOptions extends SharedOptions {
+  /** decay of the mean of gradients */
   beta1?: number
+  /** decay of the mean of their squares */
   beta2?: number
+  /** added to the root, so that nothing is divided by zero */
   eps?: number
 }
 

@@ -76,6 +76,7 @@ export interface ProtocolOptions {
   readonly exif?: boolean
   /** Stops; finished cells are kept. */
   readonly signal?: AbortSignal
+  /** told of every training and every result */
   readonly onEvent?: (event: ProtocolEvent) => void
 }
 

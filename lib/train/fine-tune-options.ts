@@ -50,6 +50,7 @@ export interface FineTuneOptions extends FineTuneDataOptions, MethodOptions, Tra
   resume?: boolean
   /** Stops after the step at hand, with a checkpoint. After training its reason is thrown, and no file is left half written. */
   signal?: AbortSignal
+  /** told of the plan, every step, what is evaluated and what is saved */
   onEvent?: (event: FineTuneEvent) => void
 }
 
