@@ -78,6 +78,8 @@ function glibcOf(path: string): string | undefined {
 function mendFor(root: string, host: Host, override: string | undefined): string {
   if (override) return 'unset CAMBIUM_ADDON, or let it name a core for this machine'
   if (existsSync(join(root, 'lib/native.ts'))) return 'npm run build'
+  if (!existsSync(join(root, 'CMakeLists.txt')))
+    return 'leave cambium external to the bundler (esbuild and webpack: externals; Next.js: serverExternalPackages), and install it beside the bundle'
   const built = `${host.platform}-${host.arch}${host.libc === undefined ? '' : ` with ${host.libc}`}`
   return `npx cambium build   (compiles the core for ${built}; needs a C++17 compiler and cmake)`
 }

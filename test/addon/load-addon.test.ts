@@ -58,6 +58,7 @@ describe('what is tried', () => {
 
 describe('when none loads, the error lists each file, its reason and the command that mends it', () => {
   test('a platform without a prebuilt core', () => {
+    put(join(folder, 'CMakeLists.txt'), '')
     const { code, message, details } = failure(folder, { platform: 'linux', arch: 'x64', libc: 'musl' })
     expect(code).toBe('E_ADDON')
     expect(message).toMatch(/linux-x64, musl, with Node v\d+.*got none/)
@@ -84,6 +85,10 @@ describe('when none loads, the error lists each file, its reason and the command
     const required = requiredGlibc(bytes)
     expect(failure(root, glibc).message).toContain(`it needs glibc ${required}, this system has 2.28`)
     expect(failure(root, { ...glibc, libc: 'musl' }).message).toContain('it needs glibc, this system has musl')
+  })
+
+  test('in a bundle, beside which there is no package, it is about bundlers', () => {
+    expect(failure(join(folder, 'bundle'), glibc).details.mend).toMatch(/^leave cambium external to the bundler/)
   })
 
   test('in a source checkout the command is its build; with CAMBIUM_ADDON it is the variable', () => {
