@@ -7,7 +7,6 @@ import { Clip } from '../../lib/models/clip.js'
 import { ClassCrossEntropy } from '../../lib/objectives/cross-entropy.js'
 import type { Objective } from '../../lib/objectives/objective.js'
 import { add, l2Normalize, linear, sum } from '../../lib/ops.js'
-import { cosineToMin, cosineWarmup } from '../../lib/optim/schedule.js'
 import { noGradient, Parameter, step, Tensor } from '../../lib/tensor.js'
 import { type RunOptions, Trainer, type TrainerOptions } from '../../lib/train/train.js'
 import { relativeError } from '../fixture.js'
@@ -124,18 +123,6 @@ test('a state of its own goes with the checkpoints', async () => {
 
 test('class texts that are not one a class are refused', async () => {
   await expect(train({ classTexts: classTexts.slice(1) })).rejects.toThrow(/classTexts: expected one for each of 3 classes, got 2/)
-})
-
-test('two cosines: one cut off at the floor, one that ends there', () => {
-  const options = { lr: 1, steps: 10, warmup: 2, minLr: 0.1 }
-  const [floor, toMin] = [cosineWarmup(options), cosineToMin(options)]
-  const half = (i: number) => 0.5 * (1 + Math.cos((Math.PI * (i - 2)) / 8))
-  for (const i of [0, 1]) expect([floor(i), toMin(i)]).toEqual([(i + 1) / 2, (i + 1) / 2])
-  for (let i = 2; i < 10; i++) {
-    expect(floor(i)).toBeCloseTo(Math.max(0.1, half(i)), 12)
-    expect(toMin(i)).toBeCloseTo(0.1 + 0.9 * half(i), 12)
-  }
-  expect(() => cosineToMin({ ...options, minLr: 2 })).toThrow(/0 <= minLr <= lr/)
 })
 
 test('cross-entropy over classes is what the ops say', async () => {
