@@ -95,10 +95,13 @@ async function cmykToRgb(image: sharpModule.Sharp): Promise<RgbImage> {
   return { data: rgb, width: info.width, height: info.height }
 }
 
+/** Refuses what would be white all over and nothing else: a camera's 12 or 16 bits, which somebody has to scale to 8. */
 async function clippedGrey(image: sharpModule.Sharp): Promise<RgbImage> {
   const { data, info } = await image.toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer({ resolveWithObject: true })
   const values = new Uint16Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength))
   const rgb = new Uint8Array(info.width * info.height * 3)
   for (let i = 0, to = 0; to < rgb.length; i += info.channels, to += 3) rgb.fill(Math.min(values[i], 255), to, to + 3)
+  if (values.every((value) => value > 255))
+    throw new Error('16-bit grey with every pixel above 255, which is cut there (as Pillow does) to plain white: scale it to 8 bits first')
   return { data: rgb, width: info.width, height: info.height }
 }

@@ -24,6 +24,18 @@ test.each([
   expect(Buffer.compare(data, want.data)).toBe(0)
 })
 
+test('16-bit grey of which nothing would be left is refused, and says what to do', async () => {
+  const decode = async (least: number) => {
+    const values = Uint16Array.from({ length: 64 }, (_, i) => least + i * 900)
+    const image = sharp(values, { raw: { width: 8, height: 8, channels: 1 } }).toColourspace('grey16')
+    return (await decodeImage({ bytes: await image.png().toBuffer(), name: 'camera' })).data
+  }
+  const what = 'every pixel above 255, which is cut there (as Pillow does) to plain white: scale it to 8 bits first'
+  await expect(decode(256)).rejects.toMatchObject({ code: 'E_IMAGE', message: expect.stringContaining(what) })
+  expect(new Set(await decode(255))).toEqual(new Set([255]))
+  expect((await decode(7))[0]).toBe(7)
+})
+
 test('EXIF rotation when asked for', async () => {
   const { data, width, height } = await decodeImage(join(imageFolder, 'rotated.jpg'), { exif: true })
   const want = expected.get('rotated.upright')!
