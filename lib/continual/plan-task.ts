@@ -36,6 +36,7 @@ export function planTask(clip: Clip, options: TrainerOptions, beside: BesideLoad
     accumulate,
     dtype: clip.dtype,
     textTokens: Math.max(...clip.tokenize(texts.length > 0 ? texts : data.classNames).map((ids) => ids.length)),
+    texts: data.captioned ? undefined : new Set(texts).size, // equal prompts of a batch are encoded once
     classTexts: classTexts?.length,
     ema: ema !== false,
     attended: native.backendInfo().device !== 'cpu',

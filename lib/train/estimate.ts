@@ -100,10 +100,10 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const parameters = inLayers + embeddings
   const trainable = shape.method === 'full' ? parameters : sum(towers.map((t) => adapterParameters(shape, t)))
   const parts = {
-    weights: weightBytes(shape, inLayers, embeddings),
+    weights: weightBytes(shape, inLayers, embeddings, config.text.vocabSize * config.text.hiddenSize),
     optimizer: optimizerBytes(shape, trainable),
     activations:
-      gradientsBeside(shape, trainable, sum([...towers, ...more].map((t) => activationBytes(shape, t)))) +
+      peakOfStep(shape, towers, more, trainable) +
       4 * batch * Math.min(batch, Math.max(64, 2 ** 20 / batch)) + // a strip of the contrastive loss
       8 * 4 * batch * config.projectionDim,
     data:
@@ -173,9 +173,11 @@ function outside({ vision, text, projectionDim }: TrainingShape['config']): numb
 
 const bytesOf = (dtype: FloatDType): number => (dtype === 'bf16' ? 2 : 4)
 
-/** One copy: products pack their weights on the way. Embeddings and projections stay f32. */
-function weightBytes(shape: TrainingShape, inLayers: number, embeddings: number): number {
-  return inLayers * (shape.method === 'full' ? 4 : bytesOf(shape.dtype)) + 4 * embeddings
+/** One copy: products pack their weights on the way. Beside bf16 the table of tokens is f16; other embeddings and projections stay f32. */
+function weightBytes(shape: TrainingShape, inLayers: number, embeddings: number, table: number): number {
+  if (shape.method === 'full') return 4 * (inLayers + embeddings)
+  const size = bytesOf(shape.dtype)
+  return inLayers * size + 4 * embeddings - (4 - size) * table
 }
 
 /** Two moments and the average in f32; an adapter's own f32 values too (weights are counted apart). */
@@ -184,13 +186,38 @@ function optimizerBytes(shape: TrainingShape, trainable: number): number {
   return trainable * (4 * states + (shape.method === 'full' ? 0 : 4))
 }
 
-/** Gradients (f32) come while activations go, unless a micro-batch before has left its own. */
-function gradientsBeside(shape: TrainingShape, trainable: number, activations: number): number {
-  return (shape.accumulate ?? 1) > 1 ? activations + 4 * trainable : Math.max(activations, 4 * trainable)
+/**
+ * The most that is alive at once of what forward keeps and of gradients (f32), which come while that goes: backward takes the text
+ * tower first, and its gradients stand beside what the image tower kept. A micro-batch before has left all of them.
+ */
+function peakOfStep(shape: TrainingShape, towers: readonly TowerLoad[], more: readonly TowerLoad[], trainable: number): number {
+  const passes = towers.map((load) => {
+    const others = more.filter(({ name }) => name === load.name)
+    const loads = [load, ...others]
+    const kept = sum(loads.map((one) => keptBytes(shape, one)))
+    const working = Math.max(...loads.map((one) => workingBytes(shape, one)))
+    const gradients =
+      4 * (shape.method === 'full' ? load.tower.numHiddenLayers * layerParameters(load.tower) : adapterParameters(shape, load))
+    return { kept, working, gradients, layers: load.tower.numHiddenLayers }
+  })
+  const kept = sum(passes.map((one) => one.kept))
+  if ((shape.accumulate ?? 1) > 1) return kept + Math.max(...passes.map(({ working }) => working)) + 4 * trainable
+  const [vision, text] = passes
+  return Math.max(vision.kept + peakOfTower(text), text.gradients + peakOfTower(vision), 4 * trainable)
 }
 
-/** What a block keeps for backward, per token; and what is alive at once beside it while one block is worked on. */
-function activationBytes(shape: TrainingShape, load: TowerLoad): number {
+/** Forward at its end, or backward: the last block keeps little, so that two blocks have gradients before much is freed; or its end. */
+function peakOfTower({ kept, working, gradients, layers }: Record<'kept' | 'working' | 'gradients' | 'layers', number>): number {
+  return Math.max(kept + working, kept + (Math.min(2, layers) * gradients) / layers, gradients + kept / layers + working)
+}
+
+/** While one block is worked on: the residual stream, and what the feed-forward is between its products. */
+function workingBytes({ dtype }: TrainingShape, { tower, tokens, samples }: TowerLoad): number {
+  return samples * tokens * (4 * tower.hiddenSize + bytesOf(dtype) * tower.intermediateSize)
+}
+
+/** What all blocks keep for backward. */
+function keptBytes(shape: TrainingShape, load: TowerLoad): number {
   const { name, tower, tokens, samples } = load
   const { hiddenSize: width, intermediateSize: inner, numAttentionHeads: heads, numHiddenLayers: layers } = tower
   const size = bytesOf(shape.dtype)
@@ -200,11 +227,10 @@ function activationBytes(shape: TrainingShape, load: TowerLoad): number {
   const trained = size * (2 * width + inner)
   const kept =
     common + (shape.method === 'full' ? trained : shape.method === 'lora' ? (size * (shape.lora?.[name].kept ?? 0)) / layers : adapted)
-  const working = 3 * 4 * width + size * (3 * width + 2 * inner)
   // The last block keeps the inputs of keys and values; of all else only the pooled tokens' share.
   const last = size * 3 * width
-  if (shape.activationCheckpointing) return samples * tokens * (layers * 4 * width + kept + working)
-  return samples * tokens * ((layers - 1) * kept + last + working)
+  if (shape.activationCheckpointing) return samples * tokens * (layers * 4 * width + kept)
+  return samples * tokens * ((layers - 1) * kept + last)
 }
 
 /**

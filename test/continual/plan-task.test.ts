@@ -79,9 +79,9 @@ test.each([
 ])('%s, %i copies of the weights: the estimate is near the measured peak', async (method, copies, { reference, ...settings }: Settings) => {
   const own = reference ? { reference: { images: at(reference) } } : {}
   const { estimate, peak, held } = await measured(method, { ...settings, ...own })
-  // Of a model this small, where what is rounded and alive for a moment counts: 0.90 to 1.14; without its copies, ZSCL's is 0.73.
-  expect(estimate / peak).toBeGreaterThan(0.85)
-  expect(estimate / peak).toBeLessThan(1.15)
+  // 0.99 to 1.07, ZSCL's the largest: its references are not encoded at once with the batch; without its copies it is 0.73.
+  expect(estimate / peak).toBeGreaterThan(0.95)
+  expect(estimate / peak).toBeLessThan(1.1)
   // Statistics of two tasks of 128 dimensions, features and answers are small beside a copy of 4 M weights.
   expect(held / weightBytes - copies).toBeGreaterThan(-1e-6) // the temperature does not train
   expect(held / weightBytes - copies).toBeLessThan(0.05)
