@@ -1,5 +1,5 @@
 // Builds and runs the stand-alone checks of native/test: products and op kernels against double references at every CPU
-// level of this machine, and the tile kernel over an emulation of its instructions.
+// level of this machine, and the tile level's machine code too, its instructions trapped and done in C++ where there are none.
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
