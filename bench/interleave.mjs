@@ -11,7 +11,8 @@
  *
  * Each worker warms up until two medians in a row differ by less than 3 % (at most 5 times). Then every round gives every
  * worker its turn. A ratio is the time of a later worker over the time of the first in the same round: above 1, the first
- * is faster. NAME.json and NAME.md go to --out.
+ * is faster. A worker whose label begins with the first word of the first's ('ours', 'ours, packed') is another mode of the same side:
+ * it has its ratio and is none of "the others" whose best is told. NAME.json and NAME.md go to --out.
  */
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -136,7 +137,9 @@ function describeMachine() {
 function summarise(workers) {
   const [first, ...others] = workers
   const ratio = (other) => other.rounds.map((seconds, i) => seconds / first.rounds[i])
-  const best = first.rounds.map((seconds, i) => Math.min(...others.map((other) => other.rounds[i])) / seconds)
+  const sideOf = ({ label }) => label.split(/[ ,]/)[0]
+  const peers = others.filter((other) => sideOf(other) !== sideOf(first))
+  const best = first.rounds.map((seconds, i) => Math.min(...peers.map((peer) => peer.rounds[i])) / seconds)
   return {
     workers: workers.map((w) => ({
       label: w.label,
@@ -149,7 +152,7 @@ function summarise(workers) {
     })),
     ratios: [
       ...others.map((other) => ({ of: other.label, to: first.label, ...spread(ratio(other)), perRound: ratio(other) })),
-      ...(others.length > 1 ? [{ of: 'best of the others', to: first.label, ...spread(best), perRound: best }] : []),
+      ...(peers.length > 1 ? [{ of: 'best of the others', to: first.label, ...spread(best), perRound: best }] : []),
     ],
   }
 }

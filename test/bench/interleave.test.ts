@@ -40,6 +40,18 @@ test('a ratio is the time of a later worker over that of the first in the same r
   expect(workers[0]).toMatchObject({ about: { ready: true, of: 5 }, seconds: { median: 2, min: 1, max: 4 }, rssPeakMb: 50 })
 })
 
+test('the best of the others is of another side than the first', () => {
+  const workers = [answering('a', 4), answering('a, slow', 1), answering('b', 8), answering('c', 6)]
+  expect(interleave('--rounds', '1', '--steps', '1', ...workers).status).toBe(0)
+  const { ratios } = JSON.parse(readFileSync(join(folder, 'made-up.json'), 'utf8')) as { ratios: { of: string; median: number }[] }
+  expect(ratios.map(({ of, median }) => [of, median])).toEqual([
+    ['a, slow', 0.25],
+    ['b', 2],
+    ['c', 1.5],
+    ['best of the others', 1.5],
+  ])
+})
+
 test('a worker that never answers is named and ended, with what it started', () => {
   // While anything that holds the worker's output lives, the run would not end.
   const { status, stderr } = interleave('--limit', '1', "silent=sh -c 'echo no compiler >&2; sleep 300'; true", answering('a', 1))
