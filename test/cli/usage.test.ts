@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryFolder } from '../temporary-folder.js'
 import { cambium, program } from './command.js'
@@ -16,6 +16,15 @@ test.each(['train', 'eval', 'merge', 'classify', 'embed'])('%s --help has exampl
   const { code, out } = await program([command, '--help'])
   expect(code).toBe(0)
   expect(out).toContain(`cambium ${command} --model`)
+})
+
+test('docs/cli.md names the commands that there are', async () => {
+  const told = [...readFileSync(join(__dirname, '../../docs/cli.md'), 'utf8').matchAll(/^\| (`.*?`) \|/gm)].flatMap(([, names]) =>
+    [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name),
+  )
+  const { out } = await program(['--help'])
+  const commands = [...out.slice(out.indexOf('Commands:')).matchAll(/^ {2}(\w+) /gm)].flatMap(([, name]) => (name === 'help' ? [] : [name]))
+  expect(told.sort()).toEqual(commands.sort())
 })
 
 test('every command that computes takes --threads', async () => {
