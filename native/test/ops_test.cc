@@ -1,16 +1,37 @@
 // Checks every op kernel of the CPU backend against naive references: at every level that this machine has (AMX over
-// emulated tiles where it has none), or at the one that CAMBIUM_CPU names.
+// emulated tiles where it has none), or at the one that CAMBIUM_CPU names. An argument: a part of the names of the groups to run.
 #include "ops_test.h"
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "cpu/level.h"
 #include "op_test.h"
 #include "tile_traps.h"
 
-int main() {
+namespace {
+
+const struct {
+  const char* name;
+  void (*run)();
+} kGroups[] = {
+    {"linear", cambium_test::linear_tests},
+    {"low-rank", cambium_test::low_rank_tests},
+    {"attention", cambium_test::attention_tests},
+    {"pooled", cambium_test::pooled_attention_tests},
+    {"rows", cambium_test::rows_tests},
+    {"contrastive", cambium_test::contrastive_tests},
+    {"elements", cambium_test::elements_tests},
+    {"optimizer", cambium_test::optimizer_tests},
+    {"branch", cambium_test::attention_branch_tests},
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
   using cambium::Level;
+  const char* const wanted = count > 1 ? arguments[1] : "";
   const char* const asked = std::getenv("CAMBIUM_CPU");
   const bool forced = asked && *asked;
 #if defined(__x86_64__)
@@ -26,15 +47,8 @@ int main() {
     cambium::set_cpu_level(level);
     cambium_test::restart_random();
     const int before = cambium_test::failures();
-    cambium_test::linear_tests();
-    cambium_test::low_rank_tests();
-    cambium_test::attention_tests();
-    cambium_test::pooled_attention_tests();
-    cambium_test::rows_tests();
-    cambium_test::contrastive_tests();
-    cambium_test::elements_tests();
-    cambium_test::optimizer_tests();
-    cambium_test::attention_branch_tests();
+    for (const auto& group : kGroups)
+      if (std::strstr(group.name, wanted)) group.run();
     std::printf("ops at level %s: %d failures\n", cambium_test::backend().level, cambium_test::failures() - before);
   }
   return cambium_test::failures() == 0 ? 0 : 1;

@@ -31,7 +31,7 @@ void layer_norm_case(int64_t m, int64_t d, int32_t x_type, int32_t y_type, bool 
       want[size_t(r * d + i)] = xhat(i) * weight.at(i) + (bias ? shift.at(i) : 0);
       sum_g += dy.at(r * d + i) * weight.at(i) / double(d);
       sum_gx += dy.at(r * d + i) * weight.at(i) * xhat(i) / double(d);
-      want_dw[size_t(i)] += dy.at(r * d + i) * xhat(i);
+      want_dw[size_t(i)] += dy.at(r * d + i) * round_to(y_type, xhat(i));  // it reads x̂ as it was rounded
       want_db[size_t(i)] += dy.at(r * d + i);
     }
     for (int64_t i = 0; i < d; ++i) {
@@ -41,11 +41,12 @@ void layer_norm_case(int64_t m, int64_t d, int32_t x_type, int32_t y_type, bool 
   check(name,
         {{"y", &y, want, tolerance_of(y_type)}, {"normalized", &normalized, want_normalized, tolerance_of(y_type)}, {"rstd", &rstd, want_rstd, 1e-6}},
         [&](CbContext* c) { return backend().layer_norm_forward(c, &f); });
-  const double saved = tolerance_of(y_type, 3e-6, 2e-3);  // backward reads x̂ as it was rounded
+  const double saved = tolerance_of(y_type, 3e-6, 2e-3);
+  const double summed = tolerance_of(y_type, 3e-6, 3e-4);  // an x̂ in the middle of two bf16 may go the other way
   layer_norm_grads g{&f,         dy.data(),     dx.data(),  CB_F32,
                      accumulate, dweight.f32(), dbias.f32(), accumulate, accumulate};
   check(name + " backward",
-        {{"dx", &dx, want_dx, saved}, {"dweight", &dweight, want_dw, saved}, {"dbias", &dbias, want_db, 3e-6}},
+        {{"dx", &dx, want_dx, saved}, {"dweight", &dweight, want_dw, summed}, {"dbias", &dbias, want_db, 3e-6}},
         [&](CbContext* c) { return backend().layer_norm_backward(c, &g); });
   Tensor alone(m * d);
   if (accumulate) return;
