@@ -237,21 +237,53 @@ void bind_tape(Napi::Env env, Napi::Object& exports) {
   });
 }
 
+Napi::Value memory_use(Environment& e, const Info& info) {
+  const MemoryUse use = e.session().memory().use();
+  Napi::Object out = Napi::Object::New(info.Env());
+  out.Set("live", to_js(info.Env(), static_cast<int64_t>(use.live)));
+  out.Set("peak", to_js(info.Env(), static_cast<int64_t>(use.peak)));
+  out.Set("reserved", to_js(info.Env(), static_cast<int64_t>(use.reserved)));
+  out.Set("budget", to_js(info.Env(), static_cast<int64_t>(use.budget)));
+  out.Set("tensors", to_js(info.Env(), static_cast<int64_t>(e.session().handles().alive())));
+  return out;
+}
+
+Napi::Value backend_info(Environment& e, const Info& info) {
+  const Napi::Env env = info.Env();
+  const CbDevice* device = e.session().device();
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("device", Napi::String::New(env, e.session().backend().name));
+  if (device) {
+    out.Set("name", Napi::String::New(env, device->name));
+    out.Set("products", Napi::String::New(env, device->products));
+    out.Set("tf32", Napi::Boolean::New(env, device->tf32));
+  }
+  out.Set("level", Napi::String::New(env, device ? device->name : level_name(cpu_level())));
+  Napi::Array levels = Napi::Array::New(env);
+  for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx})
+    if (level_available(level)) levels.Set(levels.Length(), Napi::String::New(env, level_name(level)));
+  out.Set("levels", levels);
+  out.Set("threads", to_js(env, thread_count()));
+  return out;
+}
+
+// (seed, step, site, count, first): `count` uniforms in [0, 1) of the sequence keyed by (seed, step, site)
+Napi::Value uniforms(Environment& e, const Info& info) {
+  const int64_t count = From<int64_t>::get(e, info[3]), first = From<int64_t>::get(e, info[4]);
+  if (count < 0 || count > (int64_t{1} << 31) || first < 0) fail("E_ARGUMENT", "random: expected a count from 0 to 2^31, got %lld", static_cast<long long>(count));
+  const auto seed = static_cast<uint64_t>(From<int64_t>::get(e, info[0]));
+  const auto step = static_cast<uint32_t>(From<int64_t>::get(e, info[1])), site = static_cast<uint32_t>(From<int64_t>::get(e, info[2]));
+  Napi::Float32Array out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) out[static_cast<size_t>(i)] = philox_uniform(seed, step, site, static_cast<uint64_t>(first + i));
+  return out;
+}
+
 void bind_device(Napi::Env env, Napi::Object& exports) {
   bind(env, exports, "fence", [](Environment& e, const Info& info) -> Napi::Value {  // settles when all before it has run
     return e.settle(info.Env(), [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
   });
   bind(env, exports, "passed", [](Environment& e, const Info& info) -> Napi::Value { return e.passed(info.Env()); });
-  bind(env, exports, "memory", [](Environment& e, const Info& info) -> Napi::Value {
-    const MemoryUse use = e.session().memory().use();
-    Napi::Object out = Napi::Object::New(info.Env());
-    out.Set("live", to_js(info.Env(), static_cast<int64_t>(use.live)));
-    out.Set("peak", to_js(info.Env(), static_cast<int64_t>(use.peak)));
-    out.Set("reserved", to_js(info.Env(), static_cast<int64_t>(use.reserved)));
-    out.Set("budget", to_js(info.Env(), static_cast<int64_t>(use.budget)));
-    out.Set("tensors", to_js(info.Env(), static_cast<int64_t>(e.session().handles().alive())));
-    return out;
-  });
+  bind(env, exports, "memory", memory_use);
   bind(env, exports, "resetPeak", [](Environment& e, const Info& info) {
     e.session().memory().reset_peak();
     return undefined(info);
@@ -265,38 +297,14 @@ void bind_device(Napi::Env env, Napi::Object& exports) {
     e.session().memory().trim();
     return undefined(info);
   });
-  bind(env, exports, "backendInfo", [](Environment& e, const Info& info) -> Napi::Value {
-    Napi::Object out = Napi::Object::New(info.Env());
-    out.Set("device", Napi::String::New(info.Env(), e.session().backend().name));
-    if (const CbDevice* device = e.session().device()) {
-      out.Set("name", Napi::String::New(info.Env(), device->name));
-      out.Set("products", Napi::String::New(info.Env(), device->products));
-      out.Set("tf32", Napi::Boolean::New(info.Env(), device->tf32));
-    }
-    out.Set("level", Napi::String::New(info.Env(), e.session().device() ? e.session().device()->name : level_name(cpu_level())));
-    Napi::Array levels = Napi::Array::New(info.Env());
-    for (const Level level : {Level::portable, Level::avx2, Level::avx512, Level::avx512_bf16, Level::amx})
-      if (level_available(level)) levels.Set(levels.Length(), Napi::String::New(info.Env(), level_name(level)));
-    out.Set("levels", levels);
-    out.Set("threads", to_js(info.Env(), thread_count()));
-    return out;
-  });
+  bind(env, exports, "backendInfo", backend_info);
   bind(env, exports, "setThreads", [](Environment& e, const Info& info) {
     const int64_t threads = From<int64_t>::get(e, info[0]);
     if (threads < 1 || threads > 1024) fail("E_ARGUMENT", "threads: expected 1 to 1024, got %lld", static_cast<long long>(threads));
     set_thread_count(static_cast<int>(threads));
     return undefined(info);
   });
-  // (seed, step, site, count, first): `count` uniforms in [0, 1) of the sequence keyed by (seed, step, site)
-  bind(env, exports, "random", [](Environment& e, const Info& info) -> Napi::Value {
-    const int64_t count = From<int64_t>::get(e, info[3]), first = From<int64_t>::get(e, info[4]);
-    if (count < 0 || count > (int64_t{1} << 31) || first < 0) fail("E_ARGUMENT", "random: expected a count from 0 to 2^31, got %lld", static_cast<long long>(count));
-    const auto seed = static_cast<uint64_t>(From<int64_t>::get(e, info[0]));
-    const auto step = static_cast<uint32_t>(From<int64_t>::get(e, info[1])), site = static_cast<uint32_t>(From<int64_t>::get(e, info[2]));
-    Napi::Float32Array out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) out[static_cast<size_t>(i)] = philox_uniform(seed, step, site, static_cast<uint64_t>(first + i));
-    return out;
-  });
+  bind(env, exports, "random", uniforms);
 }
 
 }  // namespace
