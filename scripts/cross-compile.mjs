@@ -19,7 +19,7 @@ const ZIG = '0.16.0'
 /** By platform, architecture and C library; `shipped` have been run (docs/install.md). */
 export const TARGETS = {
   'linux-arm64.glibc': { triple: 'aarch64-linux-gnu.2.28', system: 'Linux', processor: 'aarch64', shipped: true },
-  'linux-x64.musl': { triple: 'x86_64-linux-musl', system: 'Linux', processor: 'x86_64', shipped: true },
+  'linux-x64.musl': { triple: 'x86_64-linux-musl', system: 'Linux', processor: 'x86_64', shipped: false },
   'linux-arm64.musl': { triple: 'aarch64-linux-musl', system: 'Linux', processor: 'aarch64', shipped: false },
   'darwin-arm64': { triple: 'aarch64-macos', system: 'Darwin', processor: 'arm64', shipped: false },
   'darwin-x64': { triple: 'x86_64-macos', system: 'Darwin', processor: 'x86_64', shipped: false },

@@ -92,7 +92,7 @@ IoStatus WriteFile::copy(const ReadFile& from, uint64_t from_offset, uint64_t of
 
 void WriteFile::start_writeback(uint64_t offset, uint64_t bytes) const {
 #if defined(__linux__)
-  ::sync_file_range(descriptor_, static_cast<off64_t>(offset), static_cast<off64_t>(bytes), SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
 #else
   (void)offset, (void)bytes;
 #endif

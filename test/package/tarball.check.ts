@@ -68,7 +68,7 @@ describe('what is in it', () => {
       expect.arrayContaining(['dist/index.js', 'dist/index.mjs', 'dist/index.d.ts', 'dist/cli/main.js', 'LICENSE', 'NOTICE', 'README.md']),
     )
     expect(cores()).toContain(`prebuilds/${process.platform}-${process.arch}/cambium.glibc.node`)
-    const shipped = ['linux-arm64/cambium.glibc', 'linux-x64/cambium.glibc', 'linux-x64/cambium.musl']
+    const shipped = ['linux-arm64/cambium.glibc', 'linux-x64/cambium.glibc']
     expect(cores().filter((path) => !shipped.some((name) => path === `prebuilds/${name}.node`))).toEqual([])
     const known =
       /^(dist\/|native\/(addon|core|cpu|cuda|io|linalg|ops)\/|prebuilds\/|CMakeLists\.txt$|scripts\/(build-native|build-cuda|cuda-report)\.mjs$|package\.json$|LICENSE$|NOTICE$|README\.md$)/
