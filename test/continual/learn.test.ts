@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LearnEvent } from '../../lib/continual/learn.js'
 import { accuracyMatrix, learnMetrics } from '../../lib/continual/metrics.js'
@@ -138,7 +138,7 @@ test('one run and several do not share a folder', async () => {
 test('a run whose folder another process writes is refused', async () => {
   const release = await holdFolder(at('held'))
   const [mark] = readdirSync(at('held'))
-  renameSync(at('held', mark), at('held', mark.replace(String(process.pid), String(process.ppid))))
-  await expect(run('held', 'zero-shot')).rejects.toMatchObject({ code: 'E_OUT' })
   await release()
+  writeFileSync(at('held', mark.replace(String(process.pid), String(process.ppid))), '')
+  await expect(run('held', 'zero-shot')).rejects.toMatchObject({ code: 'E_OUT' })
 })
