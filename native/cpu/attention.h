@@ -73,14 +73,15 @@ inline void pack_right(const AttentionShape& s, MatrixView v, int64_t k, int64_t
 }
 
 // out [tiles·mr][nr] = (or +=) left panels (each over `panel_k`, of which [k0, k0 + k) count) · right, for so many
-// columns. k0: a multiple of k_unit.
+// columns. k0: a multiple of k_unit. What stands behind the last row is arbitrary.
 inline void multiply_tiles(const AttentionShape& s, int64_t rows, int64_t panel_k, int64_t k0, int64_t k,
                            const char* left, const void* right, float* out, int64_t columns, bool accumulate = false) {
   const size_t bytes = a_panel_bytes(*s.kernel, panel_k);
-  const auto run = columns < s.nr ? s.kernel->run_half : s.kernel->run;
+  const bool half = columns < s.nr;
+  const auto run = half ? s.kernel->run_half : s.kernel->run, run_short = half ? s.kernel->run_short_half : s.kernel->run_short;
   left += k0 * s.mr * int64_t(element_size(s.kernel->type));
   for (int64_t row = 0; row < rows; row += s.mr, left += bytes, out += s.mr * s.nr) {
-    run(padded_k(*s.kernel, k), left, right, out, accumulate);
+    (rows - row <= s.kernel->short_rows ? run_short : run)(padded_k(*s.kernel, k), left, right, out, accumulate);
   }
 }
 
@@ -91,6 +92,17 @@ inline MatrixView slots_of(const AttentionShape& s, const float* keys_or_values,
 
 // Columns of a tile that are computed when `wanted` are: all, or the first half.
 inline int64_t columns_for(const AttentionShape& s, int64_t wanted) { return 2 * wanted <= s.nr ? s.nr / 2 : s.nr; }
+
+// W whole vectors, `stride` elements apart.
+CAMBIUM_INLINE void put_vectors(const Output& out, const vf (&r)[W], int64_t at, int64_t stride) {
+  if (out.type == Element::f32) {
+#pragma GCC unroll 16
+    for (int t = 0; t < W; ++t) store(static_cast<float*>(out.data) + at + t * stride, r[t]);
+  } else {
+#pragma GCC unroll 16
+    for (int t = 0; t < W; ++t) store(static_cast<uint16_t*>(out.data) + at + t * stride, r[t]);
+  }
+}
 
 // Writes a [K][nr] result to rows of `out`: its column c becomes row c (rows are `stride` apart), times factor[c].
 inline void store_columns(const AttentionShape& s, const float* result, const float* factor, int64_t columns,
@@ -104,6 +116,10 @@ inline void store_columns(const AttentionShape& s, const float* result, const fl
       for (int t = 0; t < W; ++t) r[t] = scale * load(result + (i + t) * s.nr + first);
       transpose(r);
       const int n = int(smaller(W, s.width - i));
+      if (rows == W && n == W && !out.accumulate) {
+        put_vectors(out, r, at + first * stride + i, stride);
+        continue;
+      }
       for (int64_t t = 0; t < rows; ++t) out.put(at + (first + t) * stride + i, r[t], n);
     }
   }
@@ -124,8 +140,8 @@ CAMBIUM_INLINE void put_rows(const AttentionShape& s, void* panel, int64_t row, 
     const vi order = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
                       0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f};
     const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);  // 16 of even, then 16 of odd
-    const int64_t pair = row / 2, block = s.kernel->pair_block, columns = s.nr / 16;
-    int32_t* const to = static_cast<int32_t*>(panel) + ((pair / block * columns + column / 16) * block + pair % block) * 16;
+    const int64_t pair = row / 2, block = s.kernel->pair_block, within = pair & (block - 1);
+    int32_t* const to = static_cast<int32_t*>(panel) + (pair - within) * s.nr + column * block + within * 16;
     return store_int(to, (vi)_mm512_permutexvar_epi16((__m512i)order, halves));
   }
 #endif

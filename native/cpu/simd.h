@@ -324,11 +324,21 @@ CAMBIUM_INLINE vf exp2(vf x) {
 
 CAMBIUM_INLINE vf sigmoid(vf x) { return 1.f / (1.f + exp(-x)); }
 
+// 1 / (1 + 2^x) within 2 ulp, not below 2^-126. NaN stays.
+CAMBIUM_INLINE vf logistic2(vf x) {
+#if CAMBIUM_WIDTH == 16  // a step of Newton's method on an estimate of 14 bits takes a third of a division's time
+  const vf d = 1.f + exp2(min(set(126.f), x)), r = (vf)_mm512_rcp14_ps((__m512)d);
+  return fma(fma(-d, r, set(1.f)), r, r);
+#else
+  return 1.f / (1.f + exp2(x));
+#endif
+}
+
 // QuickGELU (OpenAI CLIP): x·σ(1.702·x). log2(e) rides in the factor: exp2 takes half the instructions of exp.
 constexpr float kQuickGeluLog2E = 1.702f * 1.44269504088896341f;
-CAMBIUM_INLINE vf quick_gelu(vf x) { return x / (1.f + exp2(-kQuickGeluLog2E * x)); }
+CAMBIUM_INLINE vf quick_gelu(vf x) { return x * logistic2(-kQuickGeluLog2E * x); }
 CAMBIUM_INLINE vf quick_gelu_derivative(vf x) {
-  const vf s = 1.f / (1.f + exp2(-kQuickGeluLog2E * x));
+  const vf s = logistic2(-kQuickGeluLog2E * x);
   return fma(1.702f * x * s, 1.f - s, s);
 }
 

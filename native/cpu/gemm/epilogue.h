@@ -98,7 +98,7 @@ inline Ahead lines_of_tile(const GemmCall& call, int64_t row, int rows, int64_t 
   Ahead ahead;
   ahead.arrays = 0, ahead.rows = rows;
   const auto add = [&](const void* base, Element type) {
-    if (!base || ahead.arrays == kAheadArrays) return;
+    if (!base || ahead.arrays == kAheadTile) return;
     const int64_t size = int64_t(element_size(type)), i = ahead.arrays++;
     ahead.row[i] = static_cast<const char*>(base) + (row * call.n + column) * size;
     ahead.stride[i] = call.n * size, ahead.bytes[i] = int(columns * size);
@@ -108,6 +108,7 @@ inline Ahead lines_of_tile(const GemmCall& call, int64_t row, int rows, int64_t 
   add(e.derivative_of, e.derivative_type);
   add(e.pre, e.pre_type);
   add(e.skip, e.skip_type);
+  ahead.near = ahead.arrays;
   return ahead;
 }
 

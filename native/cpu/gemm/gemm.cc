@@ -3,6 +3,7 @@
 // every tile goes through the epilogue while it is in the L1 cache. Only the order along k touches the bits of a result, and
 // that is the same for every task cut.
 #include "../parallel.h"
+#include "ahead.h"
 #include "epilogue.h"
 #include "gemm.h"
 #include "low_rank.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int kSlotA = kGemmScratch, kSlotB = kGemmScratch + 1, kSlotPartial = kGemmScratch + 2;
 constexpr int64_t kBlockBytesA = 512 << 10;    // of packed A in a task: half of the smallest L2 cache we meet
+constexpr int64_t kCacheBytes = 768 << 10;     // what a task may lay claim to of the L2 cache
 constexpr int64_t kMostBytesK = 8192;          // of a packed row; longer sums are cut, so that panels stay in the L2 cache
 constexpr int64_t kPartialFloats = 8 << 20;    // partial sums kept between two pieces of k, for so many results at once
 constexpr int64_t kPackPiece = 256;            // k packed at a time, so that neighbour panels share the lines they read
@@ -103,16 +105,21 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
   const int64_t block = task / cut.groups, group = task % cut.groups;
   const int64_t first = cut.first_row_panel(block), end = cut.first_row_panel(block + 1);
   const int64_t a_stride = int64_t(a_panel_bytes(m, p.k)), depth = padded_k(m, p.k), tile = int64_t(m.mr) * m.nr;
-  const int64_t end_row = p.row0 + p.rows, end_panel = smaller((group + 1) * cut.group, cut.column_panels);
+  const int64_t end_row = p.row0 + p.rows, first_panel = group * cut.group;
+  const int64_t end_panel = smaller(first_panel + cut.group, cut.column_panels);
   alignas(64) float on_stack[kMostTile];
   if (m.enter) m.enter();
   TermBlock term;
   const char* const a = packed_block_a(p, cut, block, group == 0, &term);
-  for (int64_t j = group * cut.group; a && j < end_panel; ++j) {
+  // The next panel of B comes to the L2 cache meanwhile, where there is room for it beside this one and the block of A.
+  const bool room = (end - first) * a_stride + 2 * p.b_stride <= kCacheBytes;
+  Shares next_b = shares_of(room ? p.b_stride : 0, end - first, m.mr);
+  for (int64_t j = first_panel; a && j < end_panel; ++j) {
     const int64_t column = j * m.nr;
     const int columns = int(smaller(m.nr, p.call.n - column));
     const bool half = 2 * columns <= m.nr;
     const char* const b = p.b + j * p.b_stride;
+    next_b.data = p.b + (j + 1 < end_panel ? j + 1 : first_panel) * p.b_stride;  // behind the last one, for the next block
     for (int64_t i = first; i < end; ++i) {
       const int64_t row = p.row0 + i * m.mr;
       const int rows = int(smaller(m.mr, end_row - row));
@@ -120,7 +127,11 @@ void run_task(const Product& p, const Cut& cut, int64_t task) {
       const char* const rows_of_a = a + (i - first) * a_stride;
       if (half) m.run_half(depth, rows_of_a, b, acc, !p.first);
       else if (!p.last) m.run(depth, rows_of_a, b, acc, !p.first);
-      else m.run_ahead(depth, rows_of_a, b, acc, !p.first, lines_of_tile(p.call, row, rows, column, columns));
+      else {
+        Ahead ahead = lines_of_tile(p.call, row, rows, column, columns);
+        add_share(next_b, i - first, &ahead);
+        (rows <= m.short_rows ? m.run_short_ahead : m.run_ahead)(depth, rows_of_a, b, acc, !p.first, ahead);
+      }
       if (p.term && p.last) add_term(*p.term, m, term, i - first, j, half, acc);
       if (p.last) finish_tile(p.call, acc, m.nr, row, rows, column, columns);
     }

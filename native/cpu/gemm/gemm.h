@@ -17,13 +17,14 @@ struct MatrixView {
 };
 
 // Lines that a micro-kernel asks for while it works, so that its time hides theirs: `rows` rows of up to kAheadArrays arrays,
-// `bytes` from each row on. Evenly over k: all at once they would wait for each other, and the product for them.
-constexpr int kAheadArrays = 4;
+// `bytes` from each row on. Evenly over k: all at once they would wait for each other, and the product for them. The first
+// `near` arrays are used at once, at most kAheadTile; the others come later and go no nearer than the L2 cache.
+constexpr int kAheadTile = 4, kAheadArrays = kAheadTile + 1;
 struct Ahead {
   const char* row[kAheadArrays];
   int64_t stride[kAheadArrays];
   int bytes[kAheadArrays];
-  int arrays, rows;
+  int arrays, near, rows;
 };
 
 // One micro-kernel: acc[mr][nr] (f32, row-major, contiguous) = or += A panel (mr rows) · B panel (nr columns) over k.
@@ -46,7 +47,12 @@ struct MicroKernel {
   void (*leave)();
   // Pairs of rows of B that stand together for 16 columns, before the next 16 columns follow; 0: panels are not of pairs,
   // and row k of B is nr floats at k * nr. For operands that are written in place, as attention's are.
-  int pair_block;
+  int pair_block;  // a power of two
+  // The same when at most `short_rows` rows are wanted (0: there is no such kernel): the others of acc are left as they were.
+  int short_rows = 0;
+  void (*run_short)(int64_t k, const void* a, const void* b, float* acc, bool accumulate) = nullptr;
+  void (*run_short_half)(int64_t k, const void* a, const void* b, float* acc, bool accumulate) = nullptr;
+  void (*run_short_ahead)(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead) = nullptr;
 };
 static inline int64_t padded_k(const MicroKernel& m, int64_t k) { return (k + m.k_unit - 1) / m.k_unit * m.k_unit; }
 static inline size_t a_panel_bytes(const MicroKernel& m, int64_t k) {

@@ -7,17 +7,17 @@ namespace cambium {
 namespace CAMBIUM_LEVEL {
 namespace {
 
-constexpr int kRows = 14, kColumns = 32;
+constexpr int kRows = 14, kShortRows = 8, kColumns = 32;
 
-// Between stretches of k, the next row of `ahead` is asked for; null: one stretch.
-template <int V>
+// The first R rows of a panel. Between stretches of k, the next row of `ahead` is asked for; null: one stretch.
+template <int V, int R>
 CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate,
                              const Ahead* ahead) {
   const uint32_t* a = static_cast<const uint32_t*>(a_panel);
   const uint32_t* b = static_cast<const uint32_t*>(b_panel);
-  __m512 c[kRows][V];
+  __m512 c[R][V];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < V; ++j)
       c[i][j] = accumulate ? _mm512_loadu_ps(acc + i * kColumns + j * 16) : _mm512_setzero_ps();
@@ -30,7 +30,7 @@ CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel
 #pragma GCC unroll 2
       for (int j = 0; j < V; ++j) row_b[j] = (__m512bh)_mm512_loadu_si512(b + j * 16);
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
+      for (int i = 0; i < R; ++i) {
         const __m512bh x = (__m512bh)_mm512_set1_epi32(int(a[i]));
 #pragma GCC unroll 2
         for (int j = 0; j < V; ++j) c[i][j] = _mm512_dpbf16_ps(c[i][j], x, row_b[j]);
@@ -38,17 +38,18 @@ CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < V; ++j) _mm512_storeu_ps(acc + i * kColumns + j * 16, c[i][j]);
 }
 
-template <int V>
+template <int V, int R>
 void run(int64_t k, const void* a, const void* b, float* acc, bool accumulate) {
-  multiply<V>(k, a, b, acc, accumulate, nullptr);
+  multiply<V, R>(k, a, b, acc, accumulate, nullptr);
 }
+template <int R>
 void run_ahead(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead) {
-  multiply<kColumns / 16>(k, a, b, acc, accumulate, &ahead);
+  multiply<kColumns / 16, R>(k, a, b, acc, accumulate, &ahead);
 }
 
 // A block's pair vectors, WIDTH lanes of each, into a panel that is LANES wide.
@@ -107,8 +108,9 @@ void pack_b(const MatrixView& v, int64_t k, int64_t columns, void* panel) {
   pack_lanes<kColumns, 16>(shifted(s, 16, 0), columns > 16 ? int(columns - 16) : 0, k, p + 16);
 }
 
-const MicroKernel kKernel = {"avx512_bf16 dot", kRows, kColumns, 2, Element::bf16, run<2>, run_ahead, run<1>, pack_a, pack_b,
-                             nullptr, nullptr, 1};
+const MicroKernel kKernel = {"avx512_bf16 dot", kRows, kColumns, 2, Element::bf16, run<2, kRows>, run_ahead<kRows>,
+                             run<1, kRows>, pack_a, pack_b, nullptr, nullptr, 1, kShortRows, run<2, kShortRows>, run<1, kShortRows>,
+                             run_ahead<kShortRows>};
 
 }  // namespace
 

@@ -8,22 +8,22 @@ namespace CAMBIUM_LEVEL {
 namespace {
 
 #if CAMBIUM_WIDTH == 16
-constexpr int kRows = 14, kColumns = 32;
+constexpr int kRows = 14, kShortRows = 8, kColumns = 32;
 #elif CAMBIUM_WIDTH == 8
-constexpr int kRows = 6, kColumns = 16;
+constexpr int kRows = 6, kShortRows = 4, kColumns = 16;
 #else
-constexpr int kRows = 6, kColumns = 8;
+constexpr int kRows = 6, kShortRows = 4, kColumns = 8;
 #endif
 
-// V vectors of columns of a panel that is kColumns wide. Between stretches of k, the next row of `ahead` is asked for.
-template <int V>
+// V vectors of columns of a panel that is kColumns wide, times the first R rows of a panel of A. Between stretches of k, the next row of `ahead` is asked for.
+template <int V, int R>
 CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel, float* acc, bool accumulate,
                              const Ahead* ahead) {
   const float* a = static_cast<const float*>(a_panel);
   const float* b = static_cast<const float*>(b_panel);
-  vf c[kRows][V];
+  vf c[R][V];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < V; ++j) c[i][j] = accumulate ? load(acc + i * kColumns + j * W) : set(0.f);
   const int64_t stretch = ahead ? k / ahead->rows + 1 : k;
@@ -35,7 +35,7 @@ CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel
 #pragma GCC unroll 2
       for (int j = 0; j < V; ++j) row_b[j] = load(b + j * W);
 #pragma GCC unroll 16
-      for (int i = 0; i < kRows; ++i) {
+      for (int i = 0; i < R; ++i) {
         const vf x = set(a[i]);
 #pragma GCC unroll 2
         for (int j = 0; j < V; ++j) c[i][j] = fma(x, row_b[j], c[i][j]);
@@ -43,28 +43,33 @@ CAMBIUM_INLINE void multiply(int64_t k, const void* a_panel, const void* b_panel
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < V; ++j) store(acc + i * kColumns + j * W, c[i][j]);
 }
 
-template <int V>
+template <int V, int R>
 void run(int64_t k, const void* a, const void* b, float* acc, bool accumulate) {
-  multiply<V>(k, a, b, acc, accumulate, nullptr);
+  multiply<V, R>(k, a, b, acc, accumulate, nullptr);
 }
+template <int R>
 void run_ahead(int64_t k, const void* a, const void* b, float* acc, bool accumulate, const Ahead& ahead) {
-  multiply<kColumns / W>(k, a, b, acc, accumulate, &ahead);
+  multiply<kColumns / W, R>(k, a, b, acc, accumulate, &ahead);
 }
 
 #define CAMBIUM_TEXT(x) #x
 #define CAMBIUM_NAME(level, suffix) CAMBIUM_TEXT(level) suffix
 
-const MicroKernel kExact = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32, run<kColumns / W>,
-                            run_ahead, run<kColumns / W / 2>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
-                            nullptr, nullptr, 0};
-const MicroKernel kRounded = {CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
-                              run<kColumns / W>, run_ahead, run<kColumns / W / 2>, pack_a_f32<kRows, true>,
-                              pack_b_f32<kColumns, true>, nullptr, nullptr, 0};
+constexpr int kVectors = kColumns / W;
+
+const MicroKernel kExact = {
+    CAMBIUM_NAME(CAMBIUM_LEVEL, " f32"), kRows, kColumns, 1, Element::f32,
+    run<kVectors, kRows>, run_ahead<kRows>, run<kVectors / 2, kRows>, pack_a_f32<kRows, false>, pack_b_f32<kColumns, false>,
+    nullptr, nullptr, 0, kShortRows, run<kVectors, kShortRows>, run<kVectors / 2, kShortRows>, run_ahead<kShortRows>};
+const MicroKernel kRounded = {
+    CAMBIUM_NAME(CAMBIUM_LEVEL, " f32 of bf16"), kRows, kColumns, 1, Element::f32,
+    run<kVectors, kRows>, run_ahead<kRows>, run<kVectors / 2, kRows>, pack_a_f32<kRows, true>, pack_b_f32<kColumns, true>,
+    nullptr, nullptr, 0, kShortRows, run<kVectors, kShortRows>, run<kVectors / 2, kShortRows>, run_ahead<kShortRows>};
 
 }  // namespace
 
